@@ -1,0 +1,35 @@
+"""What `weir up` shows while it starts: one line a part, with the time that it took.
+
+On a terminal the last line says what is being waited for; into a file or a pipe go plain lines.
+"""
+
+import sys
+import time
+
+
+class Display:
+    def __init__(self) -> None:
+        self._live = sys.stdout.isatty()
+        self._waiting: dict[str, float] = {}
+
+    def begin(self, role: str) -> None:
+        self._waiting[role] = time.monotonic()
+        self._show_waiting()
+
+    def ready(self, role: str, note: str = "") -> None:
+        seconds = time.monotonic() - self._waiting.pop(role)
+        self.say(f"  {role:<11} ready in {seconds:4.1f} s   {note}".rstrip())
+
+    def say(self, line: str) -> None:
+        clear = "\r\x1b[K" if self._live else ""
+        print(f"{clear}{line}", flush=True)
+        self._show_waiting()
+
+    def stop_waiting(self) -> None:
+        if self._live and self._waiting:
+            print("\r\x1b[K", end="", flush=True)
+        self._waiting.clear()
+
+    def _show_waiting(self) -> None:
+        if self._live and self._waiting:
+            print(f"\r\x1b[K  starting {', '.join(self._waiting)} ...", end="", flush=True)
