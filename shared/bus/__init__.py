@@ -1,0 +1,1 @@
+"""The contracts between processes: subjects, envelopes, replies, audit records, keys."""

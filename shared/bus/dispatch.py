@@ -1,0 +1,43 @@
+"""Finding a worker: publish an envelope until somebody takes it, within a bounded wait.
+
+A full worker answers `busy` or has left its queue group, and the next try reaches another.
+Nothing is tried again once a worker has taken the call, so no call runs twice.
+"""
+
+import asyncio
+
+from .bus import Bus
+from .replies import BusyError, NoResponderError, ReplyReceiver
+
+ACCEPT_WAIT = 5.0
+"""How long a worker may take to answer at all: longer than any pause of its loop should be."""
+FIRST_PAUSE = 0.01
+LONGEST_PAUSE = 0.2
+
+
+async def dispatch(bus: Bus, subject: str, envelope: bytes, timeout: float) -> ReplyReceiver:
+    """A receiver whose call has been taken. The caller must `bus.forget` it.
+
+    Raises BusyError or NoResponderError when nobody wanted it for `timeout` seconds, or nobody
+    said anything at all, and what a receiver raises when it is made to fail meanwhile. A worker
+    that answers too late is told to stop, by the bus.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout
+    pause = FIRST_PAUSE
+    while True:
+        receiver = await bus.call(subject, envelope)
+        try:
+            await receiver.wait_accepted(ACCEPT_WAIT)
+        except (BusyError, NoResponderError):
+            bus.forget(receiver)
+            if loop.time() + pause >= deadline:
+                raise
+        except BaseException:
+            await receiver.cancel()
+            bus.forget(receiver)
+            raise
+        else:
+            return receiver
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, LONGEST_PAUSE)
