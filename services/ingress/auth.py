@@ -1,0 +1,106 @@
+"""Who calls: virtual key -> principal, from a mirror of the keys' bucket in memory.
+
+The mirror follows the bucket, so a call is authenticated without asking anybody and a revoked
+key stops working as soon as its update arrives. Until the mirror is complete ingress is not
+ready.
+"""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import nats.errors
+from nats.js.errors import Error as JetStreamError
+from nats.js.kv import KeyValue
+
+from shared.bus import keys, topology
+from shared.bus.envelope import Principal
+from shared.clock import now_us
+
+if TYPE_CHECKING:
+    from nats.js import JetStreamContext
+
+log = logging.getLogger("weir.ingress")
+
+RETRY_AFTER = 1.0
+RESYNC_EVERY = 60.0
+"""The bucket is read afresh this often, in case an update was missed."""
+BEARER = b"bearer "
+
+
+class KeyMirror:
+    def __init__(self, js: "JetStreamContext") -> None:
+        self._js = js
+        self._records: dict[str, keys.KeyRecord] = {}
+        self._loaded = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def loaded(self) -> bool:
+        return self._loaded.is_set()
+
+    async def start(self) -> None:
+        """Returns once the mirror is complete."""
+        self._task = asyncio.create_task(self._follow(), name="key-mirror")  # noqa: TID251 - kept
+        await self._loaded.wait()
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def principal(self, key: str) -> Principal | None:
+        """Whose key this is; None if it is nobody's, revoked or expired."""
+        parsed = keys.parse(key)
+        record = self._records.get(parsed[0]) if parsed else None
+        if parsed is None or record is None:
+            return None
+        if not record.matches(parsed[1]) or not record.usable(now_us() / 1e6):
+            return None
+        return record.principal
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._follow_once()
+            except (nats.errors.Error, JetStreamError) as error:
+                log.warning("the key mirror starts again: %s", type(error).__name__)
+                await asyncio.sleep(RETRY_AFTER)
+
+    async def _follow_once(self) -> None:
+        bucket = await self._js.key_value(topology.KEYS_BUCKET)
+        watcher = await bucket.watchall()
+        fresh: dict[str, keys.KeyRecord] | None = {}
+        try:
+            async with asyncio.timeout(RESYNC_EVERY):
+                while True:
+                    entry = await watcher.updates(timeout=RESYNC_EVERY)
+                    if entry is None:
+                        if fresh is not None:
+                            self._records, fresh = fresh, None
+                            self._loaded.set()
+                        continue
+                    if isinstance(entry, KeyValue.Entry):
+                        self._apply(self._records if fresh is None else fresh, entry)
+        except TimeoutError:
+            pass
+        finally:
+            await watcher.stop()
+
+    @staticmethod
+    def _apply(records: dict[str, keys.KeyRecord], entry: KeyValue.Entry) -> None:
+        key_id, value = entry.key or "", entry.value
+        if value:
+            records[key_id] = keys.decode_record(value)
+        else:
+            records.pop(key_id, None)
+
+
+def presented_keys(headers: list[tuple[bytes, bytes]]) -> list[str]:
+    """The keys that a request bears: `x-api-key` and `Authorization: Bearer`."""
+    found: list[str] = []
+    for name, value in headers:
+        if name == b"x-api-key":
+            found.append(value.decode("latin-1").strip())
+        elif name == b"authorization" and value[:7].lower() == BEARER:
+            found.append(value[7:].decode("latin-1").strip())
+    return found

@@ -1,0 +1,193 @@
+"""One client call: authenticate, decode, publish, relay the answer, cancel on disconnect.
+
+An `Exchange` is the endpoint of one protocol. It decides nothing about a call: what it cannot
+decode it still sends to the pipeline, as refused, so that such a call has its row too.
+"""
+
+import asyncio
+import logging
+
+from msgspec import Struct
+
+from services.ingress import client_headers
+from services.ingress.answering import Answering
+from services.ingress.auth import KeyMirror, presented_keys
+from services.ingress.client import Client, Running
+from services.ingress.http import (
+    ClientGoneError,
+    Receive,
+    ResponseWriter,
+    Scope,
+    Send,
+    read_body,
+)
+from shared.bus import topology
+from shared.bus.bus import Bus
+from shared.bus.dispatch import dispatch
+from shared.bus.envelope import CallEnvelope, Principal, encode, encode_request
+from shared.bus.replies import BusyError, NoResponderError, ReplyLostError, ReplyReceiver
+from shared.canonical.events import Failed
+from shared.canonical.failures import STATUS, FailureClass, InvalidRequestError
+from shared.canonical.request import Request
+from shared.clock import new_call_id, now_us
+from shared.config import Settings
+from shared.protocols.codec import Codec
+
+log = logging.getLogger("weir.ingress")
+
+ENCLOSE_REQUEST_BELOW = 1024 * 1024
+"""Larger bodies travel alone: whoever wants their canonical form decodes it from them."""
+ENVELOPE_ROOM = 256 * 1024
+"""What an envelope may need beside the body."""
+UNAVAILABLE_RETRY_AFTER = 1.0
+
+
+class Gateway(Struct, frozen=True):
+    """What all exchanges of an ingress process share."""
+
+    bus: Bus
+    keys: KeyMirror
+    settings: Settings
+    running: Running
+
+
+class Exchange:
+    """The ASGI endpoint of one protocol's calls."""
+
+    def __init__(self, codec: Codec, gateway: Gateway) -> None:
+        self._codec = codec
+        self._gateway = gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        call_id = new_call_id()
+        started = now_us()
+        writer = ResponseWriter(send, call_id)
+        answering = Answering(self._codec, writer, call_id)
+        try:
+            principal = self._authenticate(scope)
+            if principal is None:
+                await answering.fail(_not_authenticated())
+                return
+            envelope, request = await self._envelope(scope, receive, call_id, started, principal)
+            answering.expect(envelope, request)
+            await self._exchange(envelope, receive, answering)
+        except ClientGoneError:
+            pass
+        except Exception:
+            log.exception("call %s", call_id)
+            await answering.fail(Failed(failure=FailureClass.INTERNAL, message="internal error"))
+
+    def _authenticate(self, scope: Scope) -> Principal | None:
+        for key in presented_keys(scope["headers"]):
+            principal = self._gateway.keys.principal(key)
+            if principal is not None:
+                return principal
+        return None
+
+    async def _envelope(
+        self, scope: Scope, receive: Receive, call_id: str, started: int, principal: Principal
+    ) -> tuple[CallEnvelope, Request | None]:
+        """The call as it goes to the pipeline, and its canonical form if it has one."""
+        settings = self._gateway.settings
+        request: Request | None = None
+        refused: Failed | None = None
+        raw = b""
+        tags: dict[str, str] = {}
+        try:
+            raw = await read_body(scope, receive, settings.max_body_bytes)
+            tags = _tags(scope)
+            request = self._codec.decode_request(raw)
+            self._check_payload(raw)
+        except InvalidRequestError as error:
+            refused = _refusal(error)
+        envelope = CallEnvelope(
+            call_id=call_id,
+            principal=principal,
+            protocol=self._codec.name,
+            model=request.model if request else "",
+            streamed=bool(request and request.stream),
+            stream_usage=bool(request and request.stream_usage),
+            started=started,
+            deadline=started + int(settings.timeouts.total * 1e6),
+            request=(
+                encode_request(request)
+                if request and not refused and len(raw) < ENCLOSE_REQUEST_BELOW
+                else b""
+            ),
+            raw=b"" if refused else raw,
+            headers=client_headers.forwarded(scope["headers"]),
+            tags=tags,
+            refused=refused,
+        )
+        return envelope, request
+
+    def _check_payload(self, raw: bytes) -> None:
+        limit = self._gateway.bus.nc.max_payload - ENVELOPE_ROOM
+        if len(raw) > limit:
+            raise InvalidRequestError(
+                f"the request body is larger than {limit} bytes", failure=FailureClass.TOO_LARGE
+            )
+
+    async def _exchange(
+        self, envelope: CallEnvelope, receive: Receive, answering: Answering
+    ) -> None:
+        """Runs until the answer is written. The client's disconnect cancels it, and so does
+        the end of this process; either way the pipeline is told at once."""
+        gateway = self._gateway
+        client = Client(receive)
+        gateway.running.add(answering, client)
+        receiver: ReplyReceiver | None = None
+        try:
+            receiver = await dispatch(
+                gateway.bus,
+                topology.call_subject(envelope.principal.tenant),
+                encode(envelope),
+                gateway.settings.timeouts.dispatch,
+            )
+            await answering.relay(receiver)
+        except BusyError:
+            await answering.fail(_unavailable(FailureClass.OVERLOADED, "all pipelines are busy"))
+        except NoResponderError as error:
+            await answering.fail(_unavailable(FailureClass.UNAVAILABLE, f"no pipeline: {error}"))
+        except ReplyLostError as error:
+            await answering.fail(Failed(failure=FailureClass.TRANSPORT, message=str(error)))
+        except asyncio.CancelledError:
+            if receiver is not None:
+                await receiver.cancel()
+            if client.gone:
+                raise ClientGoneError from None
+            await answering.fail(
+                _unavailable(FailureClass.UNAVAILABLE, "the gateway is shutting down")
+            )
+        finally:
+            client.leave()
+            gateway.running.discard(answering)
+            if receiver is not None:
+                gateway.bus.forget(receiver)
+
+
+def _tags(scope: Scope) -> dict[str, str]:
+    try:
+        return client_headers.tags(scope["headers"])
+    except ValueError as error:
+        raise InvalidRequestError(str(error), field=client_headers.TAGS_HEADER) from None
+
+
+def _refusal(error: InvalidRequestError) -> Failed:
+    return Failed(
+        failure=error.failure,
+        message=error.message,
+        field=error.field,
+        status=STATUS[error.failure],
+    )
+
+
+def _not_authenticated() -> Failed:
+    return Failed(
+        failure=FailureClass.AUTHENTICATION,
+        message="no valid virtual key; send it as `x-api-key` or `Authorization: Bearer`",
+    )
+
+
+def _unavailable(failure: FailureClass, message: str) -> Failed:
+    return Failed(failure=failure, message=message, retry_after=UNAVAILABLE_RETRY_AFTER)
