@@ -1,7 +1,20 @@
-"""How a role's process is told to end: once to drain, twice to cut."""
+"""A role's process: how it settles after its start, and how it is told to end."""
 
 import asyncio
+import gc
 import signal
+
+
+COLLECT_AFTER = 50_000
+"""Objects allocated before the youngest generation is collected. What a call allocates dies by
+its reference count; at Python's own 700 collecting cost a tenth of the CPU here (measured)."""
+
+
+def settle() -> None:
+    """Called once a role is ready: what was loaded until now is not looked at again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, 20, 20)
 
 
 class Stop:

@@ -23,7 +23,7 @@ from shared.canonical.events import Failed
 from shared.canonical.failures import FailureClass
 from shared.clock import new_call_id
 from shared.config import Settings
-from shared.lifecycle import Stop
+from shared.lifecycle import Stop, settle
 from shared.protocols.codec import Codec
 from shared.protocols.registry import CODECS
 
@@ -181,6 +181,7 @@ async def serve(settings: Settings, ready: Callable[[dict[str, str]], None]) -> 
     server = Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listening]))  # noqa: TID251 - awaited
     host, port = listening.getsockname()[:2]
+    settle()
     ready({"url": f"http://{f'[{host}]' if ':' in host else host}:{port}"})
     await stop.requested.wait()
     server.should_exit = True

@@ -21,7 +21,7 @@ from services.ingress.http import (
     Send,
     read_body,
 )
-from shared.bus import topology
+from shared.bus import claims, topology
 from shared.bus.bus import Bus
 from shared.bus.dispatch import dispatch
 from shared.bus.envelope import CallEnvelope, Principal, encode, encode_request
@@ -73,6 +73,8 @@ class Exchange:
             await self._exchange(envelope, receive, answering)
         except ClientGoneError:
             pass
+        except claims.ClaimError as error:
+            await answering.fail(_unavailable(FailureClass.UNAVAILABLE, str(error)))
         except Exception:
             log.exception("call %s", call_id)
             await answering.fail(Failed(failure=FailureClass.INTERNAL, message="internal error"))
@@ -97,9 +99,9 @@ class Exchange:
             raw = await read_body(scope, receive, settings.max_body_bytes)
             tags = _tags(scope)
             request = self._codec.decode_request(raw)
-            self._check_payload(raw)
         except InvalidRequestError as error:
             refused = _refusal(error)
+        claim = "" if refused else await self._deposit(raw, call_id)
         envelope = CallEnvelope(
             call_id=call_id,
             principal=principal,
@@ -114,19 +116,20 @@ class Exchange:
                 if request and not refused and len(raw) < ENCLOSE_REQUEST_BELOW
                 else b""
             ),
-            raw=b"" if refused else raw,
+            raw=b"" if refused or claim else raw,
             headers=client_headers.forwarded(scope["headers"]),
             tags=tags,
             refused=refused,
+            claim=claim,
         )
         return envelope, request
 
-    def _check_payload(self, raw: bytes) -> None:
-        limit = self._gateway.bus.nc.max_payload - ENVELOPE_ROOM
-        if len(raw) > limit:
-            raise InvalidRequestError(
-                f"the request body is larger than {limit} bytes", failure=FailureClass.TOO_LARGE
-            )
+    async def _deposit(self, raw: bytes, call_id: str) -> str:
+        """The name under which a body waits that is too large for a message; "" for others."""
+        if len(raw) <= self._gateway.bus.nc.max_payload - ENVELOPE_ROOM:
+            return ""
+        await claims.deposit(self._gateway.bus.nc.jetstream(), call_id, raw)
+        return call_id
 
     async def _exchange(
         self, envelope: CallEnvelope, receive: Receive, answering: Answering

@@ -16,7 +16,7 @@ from shared.bus.envelope import decode_call
 from shared.bus.replies import ReplySender
 from shared.bus.worker import Worker
 from shared.config import Settings
-from shared.lifecycle import Stop
+from shared.lifecycle import Stop, settle
 
 log = logging.getLogger("weir.pipeline")
 
@@ -36,6 +36,7 @@ async def serve(settings: Settings, ready: Callable[[dict[str, str]], None]) -> 
 
     worker.subscribe(topology.CALLS, topology.CALLS_QUEUE, run, "Calls from ingress")
     await worker.start()
+    settle()
     ready({})
     await stop.requested.wait()
     await worker.drain(stop.cut)

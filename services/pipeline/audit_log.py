@@ -35,13 +35,13 @@ class NotRecordedError(Exception):
 
 class AuditLog:
     def __init__(self, js: "JetStreamContext") -> None:
-        self._js = js
+        self.js = js
         self._finishing: set[asyncio.Task[None]] = set()
 
     async def admit(self, record: Admitted) -> "asyncio.Future[PubAck]":
         """Publishes it; the future is done once it is safe. See `admitted`."""
         subject = topology.audit_subject(record.tenant, record.call_id, "admitted")
-        return await self._js.publish_async(subject, encode_record(record))
+        return await self.js.publish_async(subject, encode_record(record))
 
     async def admitted(self, admission: "asyncio.Future[PubAck]") -> None:
         """Returns when the record is safe. Raises NotRecordedError."""
@@ -70,7 +70,7 @@ class AuditLog:
             headers = {Header.EXPECTED_LAST_SUBJECT_SEQUENCE: "0"}
             try:
                 async with asyncio.timeout(ACK_TIMEOUT):
-                    await (await self._js.publish_async(subject, payload, headers=headers))
+                    await (await self.js.publish_async(subject, payload, headers=headers))
             except APIError as error:
                 if error.err_code == WRONG_LAST_SEQUENCE:
                     return

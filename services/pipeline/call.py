@@ -14,7 +14,7 @@ from services.pipeline.audit_log import AuditLog, NotRecordedError
 from services.pipeline.record import admitted, call_record
 from services.pipeline.router import Router, Target
 from services.pipeline.step import CallView, Proceed, Reject, Steps
-from shared.bus import topology
+from shared.bus import claims, topology
 from shared.bus.bus import Bus
 from shared.bus.dispatch import dispatch
 from shared.bus.envelope import (
@@ -42,6 +42,7 @@ from shared.canonical.failures import FailureClass
 from shared.canonical.request import Request
 from shared.clock import now_us
 from shared.config import Timeouts
+from shared.protocols.registry import CODECS
 
 if TYPE_CHECKING:
     from nats.js.api import PubAck
@@ -67,10 +68,18 @@ class Services:
         self, bus: Bus, router: Router, steps: Steps, audit: AuditLog, timeouts: Timeouts
     ) -> None:
         self.bus = bus
+        self.js = audit.js
         self.router = router
         self.steps = steps
         self.audit = audit
         self.timeouts = timeouts
+
+    async def load_request(self, call: CallEnvelope) -> Request:
+        """The canonical form: enclosed, or for a large body decoded from where it lies."""
+        if call.request:
+            return decode_request(call.request)
+        raw = call.raw or await claims.collect(self.js, call.claim)
+        return CODECS[call.protocol].decode_request(raw)
 
 
 class Call:
@@ -80,8 +89,7 @@ class Call:
         self._envelope = envelope
         self._sender = sender
         self._services = services
-        self._view = CallView(envelope, decode_request)
-        self._changed: Request | None = None
+        self._view = CallView(envelope, services.load_request)
         self._admission: asyncio.Future[PubAck] | None = None
         self._target: Target | None = None
         self._attempts = 0
@@ -122,9 +130,7 @@ class Call:
         for step in self._services.steps.before:
             match await step.before(self._view):
                 case Proceed(request=request):
-                    if request is not None:
-                        self._changed = request
-                        self._view.replace_request(request)
+                    self._view.changed = request or self._view.changed
                 case Reject(failed=failed):
                     return End(outcome=failed)
                 case reply:
@@ -165,7 +171,7 @@ class Call:
             raise CallFailed(FailureClass.UNAVAILABLE, message) from None
 
     def _attempt_envelope(self, target: Target) -> AttemptEnvelope:
-        call, changed = self._envelope, self._changed
+        call, changed = self._envelope, self._view.changed
         return AttemptEnvelope(
             call_id=call.call_id,
             number=self._attempts,
@@ -175,8 +181,9 @@ class Call:
             streamed=call.streamed,
             stream_usage=call.stream_usage,
             deadline=call.deadline,
-            request=call.request if changed is None else encode_request(changed),
+            request=b"" if changed is None else encode_request(changed),
             raw=call.raw if changed is None else b"",
+            claim=call.claim if changed is None else "",
             headers=call.headers,
             traceparent=call.traceparent,
             want_events=bool(self._services.steps.on_event),
@@ -252,6 +259,8 @@ class Call:
             instance=self._services.bus.instance,
         )
         self._services.audit.finish(record)
+        if self._envelope.claim:
+            await claims.discard(self._services.js, self._envelope.claim)
         try:
             await self._sender.end(encode(end) if end_bytes is None else end_bytes)
         finally:

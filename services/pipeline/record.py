@@ -1,18 +1,22 @@
 """From a call and how it ended to its audit records. Pure, but for the time of its end."""
 
+from http import HTTPStatus
+
 from services.pipeline.router import Target
 from shared.bus.envelope import CallEnvelope, End
 from shared.bus.records import Admitted, CallRecord, Outcome
 from shared.canonical.events import Cancelled, Failed, Finished
 from shared.canonical.failures import STATUS, FailureClass
 from shared.canonical.usage import Usage
-from shared.catalog.prices import price
+from shared.catalog.prices import Charge, price
 from shared.clock import now_us
 
 LEASE_GRACE = 60 * 1_000_000
 """After a call's deadline, its pipeline has this long (us) to record how it ended."""
 CLIENT_CLOSED_REQUEST = 499
 MAX_MESSAGE = 500
+NEVER_SENT = frozenset({FailureClass.CONNECT, FailureClass.UNAVAILABLE, FailureClass.OVERLOADED})
+UNBILLED = Charge(cost_nano=0, currency="USD", priced=True, price_version="")
 
 
 def admitted(call: CallEnvelope, instance: str) -> Admitted:
@@ -45,7 +49,7 @@ def call_record(
     usage = end.usage or Usage()
     vendor = target.vendor if target else ""
     model = target.model if target else ""
-    charge = price(vendor, model, usage, ended)
+    charge = UNBILLED if _unbilled(end, target) else price(vendor, model, usage, ended)
     return CallRecord(
         call_id=call.call_id,
         tenant=call.principal.tenant,
@@ -75,6 +79,15 @@ def call_record(
         tags=call.tags,
         instance=instance,
     )
+
+
+def _unbilled(end: End, target: Target | None) -> bool:
+    """Whether no vendor can have charged for it: none was called, or it refused."""
+    if isinstance(end.outcome, Failed) and end.outcome.failure in NEVER_SENT:
+        return True
+    if target is None:
+        return end.usage is None
+    return end.head is not None and end.head.status != HTTPStatus.OK
 
 
 def _judge(end: End, attempts: int) -> tuple[Outcome, int, Failed | None]:

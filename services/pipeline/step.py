@@ -6,7 +6,7 @@ come from the entry-point group `weir.steps`. `before` runs in the order of the 
 its callers the raw path, so a step only has it where it needs it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from importlib.metadata import entry_points
 from typing import Protocol, runtime_checkable
 
@@ -43,25 +43,24 @@ Verdict = Proceed | Reply | Reject
 
 
 class CallView:
-    """What a step may know of a call. The request is decoded when somebody asks for it."""
+    """What a step may know of a call. `changed` is the request as a step has changed it."""
 
-    def __init__(self, envelope: CallEnvelope, decode: "DecodeRequest") -> None:
+    def __init__(self, envelope: CallEnvelope, load_request: "LoadRequest") -> None:
         self.envelope = envelope
-        self._decode = decode
-        self._request: Request | None = None
+        self.changed: Request | None = None
+        self._load = load_request
+        self._original: Request | None = None
 
-    @property
-    def request(self) -> Request:
-        if self._request is None:
-            self._request = self._decode(self.envelope.request)
-        return self._request
+    async def request(self) -> Request:
+        """The request as it stands, decoded when somebody asks for it first."""
+        if self.changed is not None:
+            return self.changed
+        if self._original is None:
+            self._original = await self._load(self.envelope)
+        return self._original
 
-    def replace_request(self, request: Request) -> None:
-        self._request = request
 
-
-class DecodeRequest(Protocol):
-    def __call__(self, encoded: bytes, /) -> Request: ...
+LoadRequest = Callable[[CallEnvelope], Awaitable[Request]]
 
 
 class Step(Protocol):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import httpx
 
-from services.providers.transport import open_client
+from services.providers.transport import open_transport
 from services.providers.vendors import Vendor
 from shared.config import ConfigError, ProviderSettings, Settings
 from shared.protocols.codec import Codec
@@ -22,7 +22,8 @@ class Account:
         self.codec: Codec = CODECS[vendor.protocol]
         self.url = httpx.URL(vendor.base_url(settings.base_url).rstrip("/") + vendor.path)
         self._credential = settings.credential
-        self.client = open_client(connect_timeout)
+        self._transport = open_transport()
+        self._extensions = {"timeout": {"connect": connect_timeout}}
 
     def headers(
         self, caller: Mapping[str, str], *, same_protocol: bool, streamed: bool
@@ -57,8 +58,15 @@ class Account:
             return text
         return text.replace(self._credential.get_secret_value(), CREDENTIAL_MASK)
 
+    async def send(self, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
+        """The vendor's answer, its body unread. Raises httpx.HTTPError."""
+        request = httpx.Request(
+            "POST", self.url, content=body, headers=headers, extensions=self._extensions
+        )
+        return await self._transport.handle_async_request(request)
+
     async def close(self) -> None:
-        await self.client.aclose()
+        await self._transport.aclose()
 
 
 def open_accounts(

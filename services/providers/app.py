@@ -4,27 +4,30 @@ Subscribes to `weir.v1.attempt.<vendor>` for the vendors that it serves, in one 
 so that each vendor's workers scale apart from the others'.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from services.providers.account import Account, open_accounts
 from services.providers.attempt import Attempt
 from services.providers.vendors import load
-from shared.bus import topology
+from shared.bus import claims, topology
 from shared.bus.envelope import End, decode_attempt, encode
 from shared.bus.replies import ReplySender
 from shared.bus.worker import Worker
 from shared.canonical.events import Failed
 from shared.canonical.failures import FailureClass
 from shared.config import Settings, Timeouts
-from shared.lifecycle import Stop
+from shared.lifecycle import Stop, settle
+
+Collect = Callable[[str], Awaitable[bytes]]
 
 
 class Provider:
     """Runs attempts against the accounts that this process has."""
 
-    def __init__(self, accounts: dict[str, Account], timeouts: Timeouts) -> None:
+    def __init__(self, accounts: dict[str, Account], timeouts: Timeouts, collect: Collect) -> None:
         self._accounts = accounts
         self._timeouts = timeouts
+        self._collect = collect
 
     async def attempt(self, body: bytes, sender: ReplySender) -> None:
         envelope = decode_attempt(body)
@@ -32,7 +35,7 @@ class Provider:
         if account is None:
             await sender.end(encode(_unknown_provider(envelope.provider)))
             return
-        await Attempt(envelope, account, sender, self._timeouts).run()
+        await Attempt(envelope, account, sender, self._timeouts, self._collect).run()
 
 
 def _unknown_provider(name: str) -> End:
@@ -49,8 +52,12 @@ async def serve(
     SIGTERM. Raises ConfigError."""
     stop = Stop()
     accounts = open_accounts(settings, load(), vendors)
-    provider = Provider(accounts, settings.timeouts)
     worker = Worker("provider", settings)
+
+    async def collect(claim: str) -> bytes:
+        return await claims.collect(worker.bus.nc.jetstream(), claim)
+
+    provider = Provider(accounts, settings.timeouts, collect)
     for vendor in vendors or {account.vendor.name for account in accounts.values()}:
         worker.subscribe(
             topology.attempt_subject(vendor),
@@ -60,6 +67,7 @@ async def serve(
         )
     await worker.connect()
     await worker.start()
+    settle()
     ready({"vendors": ",".join(sorted({a.vendor.name for a in accounts.values()}))})
     await stop.requested.wait()
     await worker.drain(stop.cut)

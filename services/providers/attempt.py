@@ -6,7 +6,7 @@ outcome is Finished, Failed or Cancelled, with the usage that was reported until
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 
 import httpx
@@ -14,7 +14,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from services.providers.account import Account
+from services.providers.estimate import estimated
 from services.providers.reading import StreamReading, Timer
+from services.providers.transport import read
+from shared.bus.claims import ClaimError
 from shared.bus.envelope import (
     AttemptEnvelope,
     Chunk,
@@ -28,9 +31,11 @@ from shared.bus.replies import ReplySender
 from shared.canonical.answer import unfold
 from shared.canonical.events import Cancelled, Failed, Finished, FinishReason
 from shared.canonical.failures import FailureClass, InvalidRequestError, MalformedAnswerError
+from shared.canonical.usage import Usage
 from shared.clock import now_us
 from shared.config import Timeouts
 from shared.framing.sse import FrameTooLargeError
+from shared.protocols.registry import CODECS
 
 log = logging.getLogger("weir.provider")
 
@@ -48,19 +53,26 @@ class Attempt:
     """Runs one attempt. `run` never raises: the task may be forgotten."""
 
     def __init__(
-        self, envelope: AttemptEnvelope, account: Account, sender: ReplySender, timeouts: Timeouts
+        self,
+        envelope: AttemptEnvelope,
+        account: Account,
+        sender: ReplySender,
+        timeouts: Timeouts,
+        collect: Callable[[str], Awaitable[bytes]],
     ) -> None:
         self._envelope = envelope
         self._account = account
         self._codec = account.codec
         self._sender = sender
         self._timeouts = timeouts
+        self._collect = collect
+        self._sent_bytes = 0
         self._same_protocol = envelope.protocol == account.codec.name
         self._reading = StreamReading(
             account.codec,
             want_events=envelope.want_events or not self._same_protocol,
             keep_raw=self._same_protocol,
-            hide_usage=not envelope.stream_usage,
+            hide_usage=account.codec.usage_is_extra and not envelope.stream_usage,
         )
         self._head: Head | None = None
         self._request_id = ""
@@ -72,6 +84,10 @@ class Attempt:
             end = self._stopped()
         except InvalidRequestError as error:
             end = _failed(error.failure, error.message, field=error.field)
+        except ClaimError as error:
+            end = _failed(FailureClass.UNAVAILABLE, str(error))
+        except OverflowError:  # msgpack carries integers of 64 bits, JSON any
+            end = _failed(FailureClass.UPSTREAM_ERROR, "the vendor's answer has too large a number")
         except (MalformedAnswerError, FrameTooLargeError) as error:
             end = _failed(FailureClass.UPSTREAM_ERROR, str(error))
         except TimeoutError:
@@ -92,48 +108,67 @@ class Attempt:
         return _failed(FailureClass.UNAVAILABLE, "the provider worker is shutting down")
 
     async def _finish(self, end: End) -> None:
-        usage = end.usage or self._reading.usage
         if isinstance(end.outcome, Failed):
             message = self._account.scrub(end.outcome.message)[:MAX_MESSAGE]
             end = replace(end, outcome=replace(end.outcome, message=message))
         end = replace(
             end,
             head=end.head or self._head,
-            usage=usage,
+            usage=end.usage or self._usage(end),
             vendor_model=end.vendor_model or self._reading.model,
             vendor_request_id=self._request_id,
         )
         await self._sender.end(encode(end))
 
+    def _usage(self, end: End) -> Usage | None:
+        """What the vendor reported; filled up where it was broken off in the middle."""
+        reading = self._reading
+        billed = self._head.status == HTTPStatus.OK if self._head else False
+        waiting = isinstance(end.outcome, Cancelled) and self._sent_bytes > 0
+        if isinstance(end.outcome, Finished) or not (billed or waiting):
+            return reading.usage
+        return estimated(
+            reading.usage,
+            sent_bytes=self._sent_bytes,
+            received_chars=reading.received_chars,
+        )
+
     async def _call(self) -> End:
-        upstream = self._encode_request()
+        upstream = await self._encode_request()
         self._timer = Timer(self._timeouts, self._envelope.deadline - now_us())
         async with self._timer.running():
-            request = self._build(upstream)
-            response = await self._account.client.send(request, stream=True)
+            self._sent_bytes = len(upstream.body)
+            response = await self._account.send(upstream.body, self._headers())
             try:
                 return await self._read(response, upstream.dropped)
             finally:
                 await response.aclose()
 
-    def _encode_request(self) -> UpstreamRequest:
+    async def _encode_request(self) -> UpstreamRequest:
+        """The client's own body for a vendor of its protocol; else what the codec makes of its
+        canonical form."""
         envelope = self._envelope
-        if self._same_protocol and envelope.raw:
-            body = self._codec.patch_request(
-                envelope.raw, model=envelope.model, stream=envelope.streamed
-            )
-            return UpstreamRequest(body, ())
-        encoded = self._codec.encode_request(decode_request(envelope.request), model=envelope.model)
-        return UpstreamRequest(encoded.body, encoded.dropped)
+        if envelope.request:
+            request = decode_request(envelope.request)
+        else:
+            raw = envelope.raw or await self._collect(envelope.claim)
+            if self._same_protocol:
+                body = self._codec.patch_request(
+                    raw, model=envelope.model, stream=envelope.streamed
+                )
+                return UpstreamRequest(body, ())
+            request = CODECS[envelope.protocol].decode_request(raw)
+        encoded = self._codec.encode_request(request, model=envelope.model)
+        body = self._codec.patch_request(
+            encoded.body, model=envelope.model, stream=envelope.streamed
+        )
+        return UpstreamRequest(body, encoded.dropped)
 
-    def _build(self, upstream: UpstreamRequest) -> httpx.Request:
-        headers = self._account.headers(
+    def _headers(self) -> dict[str, str]:
+        return self._account.headers(
             self._envelope.headers,
             same_protocol=self._same_protocol,
             streamed=self._envelope.streamed,
-        )
-        return self._account.client.build_request(
-            "POST", self._account.url, content=upstream.body, headers=headers
         )
 
     async def _read(self, response: httpx.Response, dropped: tuple[str, ...]) -> End:
@@ -197,7 +232,7 @@ class Attempt:
         return End(outcome=reading.terminal)
 
     async def _reads(self, response: httpx.Response) -> AsyncIterator[bytes]:
-        async for data in response.aiter_bytes():
+        async for data in read(response):
             self._timer.progress()
             yield data
 

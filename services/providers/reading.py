@@ -10,12 +10,13 @@ from shared.canonical.events import (
     Event,
     Failed,
     Finished,
+    PartDelta,
     Started,
     UsageReported,
 )
 from shared.canonical.usage import Usage
 from shared.config import Timeouts
-from shared.framing.sse import SseFrame, SseSplitter
+from shared.framing.sse import SseFrame, SseSplitter, parse_frame
 from shared.protocols.codec import Codec
 
 
@@ -35,6 +36,7 @@ class StreamReading:
         self.usage: Usage | None = None
         self.terminal: Finished | Failed | Cancelled | None = None
         self.terminal_raw = b""
+        self.received_chars = 0
         self._keep_raw = keep_raw
         self._hide_usage = hide_usage
         self._splitter = SseSplitter()
@@ -47,12 +49,12 @@ class StreamReading:
     def close(self) -> tuple[Chunk, ...]:
         """The end of the bytes, which some protocols take for the end of the answer."""
         rest = self._splitter.close()
-        events = self._decoder.close()
-        for event in events:
-            self._note(event, rest)
-        if isinstance(self.terminal, Failed) or not (events or rest):
-            return ()
-        return (Chunk(rest if self._keep_raw else b"", self._visible(events)),)
+        chunks = self._chunks([parse_frame(rest)]) if rest.strip() else ()
+        if self.terminal is not None:
+            return chunks
+        for event in self._decoder.close():
+            self._note(event, b"")
+        return chunks
 
     def _chunks(self, frames: list[SseFrame]) -> tuple[Chunk, ...]:
         chunks: list[Chunk] = []
@@ -74,6 +76,8 @@ class StreamReading:
 
     def _note(self, event: Event, raw: bytes) -> None:
         match event:
+            case PartDelta():
+                self.received_chars += len(event.text)
             case UsageReported():
                 known = self.usage
                 self.usage = event.usage if known is None else known.merged(event.usage)

@@ -16,7 +16,18 @@ import nats
 from nats.errors import Error as NatsError
 
 from . import topology
-from .frames import Control, Kind, Op, decode_control, decode_frame, encode_control
+from .frames import (
+    SETTLED,
+    Control,
+    Kind,
+    Op,
+    Settled,
+    decode_control,
+    decode_frame,
+    decode_settled,
+    encode_control,
+    encode_settled,
+)
 from .replies import ReplyReceiver, ReplySender
 
 if TYPE_CHECKING:
@@ -28,6 +39,7 @@ log = logging.getLogger("weir.bus")
 PENDING_BYTES = 64 * 1024 * 1024
 """What may wait to be written while the server is away. nats-py's own 2 MiB refuses a body."""
 TICK = 1.0
+SETTLE_AFTER = 0.05
 NO_RESPONDERS = "503"
 
 
@@ -61,6 +73,8 @@ class Bus:
         self._senders: dict[int, ReplySender] = {}
         self._number = 0
         self._ticker: asyncio.Task[None] | None = None
+        self._settled: dict[str, list[int]] = {}
+        self._settling: asyncio.Task[None] | None = None
 
     async def connect(self, url: str) -> None:
         """Raises what nats.connect raises when no server can be reached."""
@@ -111,7 +125,27 @@ class Bus:
         return receiver
 
     def forget(self, receiver: ReplyReceiver) -> None:
+        """The caller is done with it. A stream that arrived whole is settled with its sender."""
         self._receivers.pop(receiver.number, None)
+        if receiver.ended and receiver.control:
+            instance, _, number = receiver.control.rpartition(".")
+            if not self._settled:
+                asyncio.get_running_loop().call_later(SETTLE_AFTER, self._start_settling)
+            self._settled.setdefault(instance, []).append(int(number))
+
+    def _start_settling(self) -> None:
+        self._settling = asyncio.create_task(self._settle())  # noqa: TID251 - kept
+
+    async def _settle(self) -> None:
+        """Says for many streams at once that they arrived: one message in place of hundreds."""
+        settled, self._settled = self._settled, {}
+        for instance, numbers in settled.items():
+            try:
+                await self.nc.publish(
+                    f"{instance}.{SETTLED}", encode_settled(Settled(tuple(numbers)))
+                )
+            except NatsError as error:
+                log.debug("settling: %s", type(error).__name__)
 
     def answer(self, reply_to: str) -> ReplySender:
         """A sender for the answer to an envelope that came with `reply_to`."""
@@ -150,6 +184,10 @@ class Bus:
     async def _on_control(self, msg: "Msg") -> None:
         try:
             number = _number_of(msg.subject)
+            if number == SETTLED and msg.data:
+                for settled in decode_settled(msg.data).numbers:
+                    self._senders.pop(settled, None)
+                return
             sender = self._senders.get(number)
             if sender is None:
                 return

@@ -24,8 +24,9 @@ class Principal(Struct, frozen=True, array_like=True):
 class CallEnvelope(Struct, frozen=True, kw_only=True, array_like=True):
     """One client call.
 
-    `request` is the encoded canonical request and `raw` the client's body. `refused` is set
-    instead where ingress could not decode it: such a call only becomes a row and an answer.
+    `request` is the encoded canonical request and `raw` the client's body; a body too large for
+    a message lies in the object store, under the name in `claim`. `refused` is set instead where
+    ingress could not decode it: such a call only becomes a row and an answer.
     """
 
     call_id: str
@@ -42,12 +43,14 @@ class CallEnvelope(Struct, frozen=True, kw_only=True, array_like=True):
     tags: dict[str, str] = {}
     traceparent: str = ""
     refused: Failed | None = None
+    claim: str = ""
 
 
 class AttemptEnvelope(Struct, frozen=True, kw_only=True, array_like=True):
     """One call to one target.
 
-    `raw` is empty where a step changed the request: then only the canonical form counts.
+    Either `request` is set, the canonical form as a step has changed it, or the client's own
+    body goes on: in `raw`, or in the object store under `claim`.
     `want_events` asks for decoded events beside the raw bytes, because somebody will look.
     """
 
@@ -59,8 +62,9 @@ class AttemptEnvelope(Struct, frozen=True, kw_only=True, array_like=True):
     streamed: bool
     stream_usage: bool
     deadline: int
-    request: bytes
+    request: bytes = b""
     raw: bytes = b""
+    claim: str = ""
     headers: dict[str, str] = {}
     traceparent: str = ""
     want_events: bool = False

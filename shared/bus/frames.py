@@ -1,7 +1,7 @@
 """The bytes of the reply contract: frames of an answer, and what is said back about them.
 
-A frame is `[seq, kind, payload]` in msgpack. EVENTS and END are numbered 1, 2, 3... without
-a gap; ACCEPTED, BUSY and PING take no number: PING repeats the last one that was sent.
+A frame is `[seq, kind, payload]` in msgpack. EVENTS, END and PIECE are numbered 1, 2, 3...
+without a gap; the others take no number: PING repeats the last one that was sent.
 """
 
 from enum import IntEnum
@@ -17,6 +17,10 @@ class Kind(IntEnum):
     END = 3  # payload: End
     BUSY = 4  # the worker is full: ask another
     LOST = 5  # frames that were asked for again are no longer there
+    PIECE = 6  # the beginning of a payload that goes on in the next frame
+
+
+NUMBERED = frozenset({Kind.EVENTS, Kind.END, Kind.PIECE})
 
 
 class Frame(Struct, frozen=True, array_like=True, gc=False):
@@ -44,7 +48,17 @@ class Control(Struct, frozen=True, array_like=True, gc=False):
     size: int = 0
 
 
+class Settled(Struct, frozen=True, array_like=True, gc=False):
+    """Said on a process's control subject number `SETTLED`: these streams have arrived whole."""
+
+    numbers: tuple[int, ...]
+
+
+SETTLED = 0
+
 encode_frame = msgspec.msgpack.Encoder().encode
 decode_frame = msgspec.msgpack.Decoder(Frame).decode
 encode_control = msgspec.msgpack.Encoder().encode
 decode_control = msgspec.msgpack.Decoder(Control).decode
+encode_settled = msgspec.msgpack.Encoder().encode
+decode_settled = msgspec.msgpack.Decoder(Settled).decode

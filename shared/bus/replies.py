@@ -23,10 +23,12 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Protocol
 
-from .frames import Control, Frame, Kind, Op, encode_control, encode_frame
+from .frames import NUMBERED, Control, Frame, Kind, Op, encode_control, encode_frame
 
 WINDOW_FRAMES = 64
 WINDOW_BYTES = 1024 * 1024
+PIECE_BYTES = 512 * 1024
+"""A larger payload goes in pieces: a NATS server takes 1 MiB a message unless it is told more."""
 PING_AFTER = 5.0
 PROBE_AFTER = PING_AFTER + 2.0
 SILENCE_LIMIT = 30.0
@@ -57,7 +59,8 @@ class BusyError(Exception):
 
 
 class ReplyReceiver:
-    """Receives one stream. `next` gives EVENTS frames in order, then END."""
+    """Receives one stream. `next` gives EVENTS frames in order, then END. That END has come is
+    said by the bus, for many streams at once."""
 
     def __init__(self, number: int, subject: str, publish: Publish) -> None:
         self.number = number
@@ -68,6 +71,7 @@ class ReplyReceiver:
         self._publish = publish
         self._expected = 1
         self._frames: deque[Frame] = deque()
+        self._pieces: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
         self._error: Exception | None = None
         self._granted = 0
@@ -93,13 +97,21 @@ class ReplyReceiver:
 
     async def next(self) -> Frame:
         """The next frame. Raises ReplyLostError."""
+        while (frame := await self._next_frame()).kind is Kind.PIECE:
+            self._pieces.append(frame.payload)
+        if not self._pieces:
+            return frame
+        payload = b"".join((*self._pieces, frame.payload))
+        self._pieces.clear()
+        return Frame(frame.seq, frame.kind, payload)
+
+    async def _next_frame(self) -> Frame:
         while not self._frames:
             await self._wait()
         frame = self._frames.popleft()
         self._consumed_bytes += len(frame.payload)
         if (
-            frame.kind is Kind.END
-            or frame.seq - self._granted >= WINDOW_FRAMES // 4
+            frame.seq - self._granted >= WINDOW_FRAMES // 4
             or self._consumed_bytes >= WINDOW_BYTES // 4
         ):
             await self._grant(frame.seq)
@@ -119,8 +131,11 @@ class ReplyReceiver:
         """Called by the bus for each frame that arrives."""
         self.heard = monotonic()
         self._unanswered = 0
-        if frame.seq == self._expected and frame.kind in (Kind.EVENTS, Kind.END):
-            self._take(frame)
+        if frame.kind in NUMBERED:
+            if frame.seq == self._expected:
+                self._take(frame)
+            elif frame.seq > self._expected:
+                await self.ask_again()
             return
         match frame.kind:
             case Kind.ACCEPTED | Kind.PING:
@@ -129,9 +144,8 @@ class ReplyReceiver:
                 self.fail(BusyError("the worker is full"))
             case Kind.LOST:
                 self.fail(ReplyLostError("frames were lost on the bus"))
-            case Kind.EVENTS | Kind.END:
-                if frame.seq > self._expected:
-                    await self.ask_again()
+            case _:
+                pass
 
     def fail(self, error: Exception) -> None:
         """Ends the stream with an error, after the frames that are already here."""
@@ -233,27 +247,45 @@ class ReplySender:
 
     async def send(self, payload: bytes) -> None:
         """Sends an EVENTS frame, waiting for credit. Silently drops it once cancelled."""
-        while not self._has_credit(len(payload)):
+        if len(payload) > PIECE_BYTES:
+            payload = await self._send_pieces(payload)
+        if await self._credit(len(payload)):
+            await self._send_numbered(Kind.EVENTS, payload)
+
+    async def end(self, payload: bytes) -> None:
+        """Sends END, the last of it without waiting for credit: nothing follows it."""
+        if self.finished:
+            return
+        if len(payload) > PIECE_BYTES:
+            payload = await self._send_pieces(payload)
+        self.finished = True
+        await self._send_numbered(Kind.END, payload)
+
+    async def _send_pieces(self, payload: bytes) -> bytes:
+        """Sends all but the last piece of a large payload, which it returns."""
+        last = (len(payload) - 1) // PIECE_BYTES * PIECE_BYTES
+        for start in range(0, last, PIECE_BYTES):
+            if await self._credit(PIECE_BYTES):
+                await self._send_numbered(Kind.PIECE, payload[start : start + PIECE_BYTES])
+        return payload[last:]
+
+    async def _credit(self, size: int) -> bool:
+        """Waits until so many bytes may be sent; False once nobody listens any more."""
+        while not self._has_credit(size):
             if self.cancelled:
-                return
+                return False
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
-        await self._send_numbered(Kind.EVENTS, payload)
-
-    async def end(self, payload: bytes) -> None:
-        """Sends END, without waiting for credit: nothing follows it."""
-        if not self.finished:
-            self.finished = True
-            await self._send_numbered(Kind.END, payload)
+        return True
 
     @property
     def settled(self) -> bool:
-        """Whether it can be forgotten: ended, and everything acknowledged or given up."""
+        """Whether it can be forgotten before the bus hears that it has arrived whole."""
         expired = monotonic() - self._spoke > KEEP_ENDED
-        return self.finished and (not self._kept or self.cancelled or expired)
+        return self.finished and (not self._seq or self.cancelled or expired)
 
     async def hear(self, control: Control) -> None:
         """Called by the bus for each control message."""

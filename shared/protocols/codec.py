@@ -65,6 +65,8 @@ class Codec(Protocol):
     framing: str
     keep_alive: bytes
     """What a silent stream may be sent once it has begun."""
+    usage_is_extra: bool
+    """Whether a stream's usage comes in frames of its own, only if it was asked for."""
 
     def decode_request(self, body: bytes) -> Request:
         """Raises InvalidRequestError naming the field. Lenient where only the vendor can

@@ -6,7 +6,7 @@ the client's protocol by its name only, so the names stand here, one table a pro
 
 from collections.abc import Mapping
 
-from shared.canonical.parts import Part, Refusal, Thinking, ToolCall
+from shared.canonical.parts import Opaque, Part, Refusal, Thinking, ToolCall
 from shared.canonical.request import Message, Request
 
 FIELDS: Mapping[str, Mapping[str, str]] = {
@@ -71,5 +71,7 @@ def part_paths(protocol: str, message: Message, path: str) -> list[str]:
 
 
 def describe(part: Part) -> str:
-    """What a part is called in an error message."""
+    """What a part is called in an error message: a word, never content."""
+    if isinstance(part, Opaque) and part.type.isidentifier():
+        return part.type[:40].replace("_", " ")
     return str(part.__struct_config__.tag).replace("_", " ")

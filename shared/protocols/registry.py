@@ -4,6 +4,4 @@ from .anthropic_messages import AnthropicMessages
 from .codec import Codec
 from .openai_chat import OpenAIChat
 
-CODECS: dict[str, Codec] = {
-    codec.name: codec for codec in (AnthropicMessages(), OpenAIChat())
-}
+CODECS: dict[str, Codec] = {codec.name: codec for codec in (AnthropicMessages(), OpenAIChat())}

@@ -62,7 +62,7 @@ def test_anthropic_streamed_equals_unstreamed(claude: anthropic.Anthropic, model
     whole = claude.messages.create(**request)
     with claude.messages.stream(**request) as stream:
         folded = stream.get_final_message()
-    assert folded.content == whole.content
+    assert [block.text for block in folded.content] == [block.text for block in whole.content]
     assert folded.stop_reason == whole.stop_reason
     assert folded.usage.output_tokens == whole.usage.output_tokens
     assert folded.usage.input_tokens == whole.usage.input_tokens

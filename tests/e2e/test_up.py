@@ -205,7 +205,7 @@ def test_a_role_that_dies_is_started_again(up: Running) -> None:
 def test_ctrl_c_stops_everything_and_the_next_start_finds_its_data(tmp_path: Path) -> None:
     first = _start(tmp_path)
     subprocess.run(first.line("/v1/messages"), capture_output=True, check=True)
-    count = "SELECT count() FROM weir.calls"
+    count = "SELECT count() FROM calls"
     _until(lambda: first.query(count) != "0", within=15)
     rows = first.query(count)
     assert first.end(signal.SIGINT) == 0

@@ -23,6 +23,7 @@ from .wire import NAME
 class AnthropicMessages:
     name = NAME
     framing = "sse"
+    usage_is_extra = False
     keep_alive = encode_frame(b'{"type": "ping"}', "ping")
 
     def decode_request(self, body: bytes) -> Request:

@@ -21,12 +21,12 @@ from shared.canonical.parts import (
     ToolResult,
 )
 
-from .sources import (
-    DOCUMENT_SOURCES,
-    IMAGE_SOURCES,
-    decode_source,
+from .media import (
+    decode_document,
+    decode_image,
     encode_cache,
-    encode_source,
+    encode_document,
+    encode_image,
     take_cache,
 )
 from .wire import (
@@ -42,7 +42,6 @@ from .wire import (
 )
 
 _TEXT = (("type", "text"),)
-_MEDIA = (("type", "source"),)
 _TOOL_USE = (("type", "id", "name", "input"),)
 _TOOL_RESULT = (("type", "tool_use_id", "content"),)
 _THINKING = (("type", "thinking", "signature"),)
@@ -105,41 +104,6 @@ def _decode_text(wire: Wire) -> Part | None:
         cache=take_cache(rest),
         extra=leftover(rest),
         shape=shaped(wire, _TEXT),
-    )
-
-
-def _decode_image(wire: Wire) -> Part | None:
-    decoded = decode_source(wire.get("source"), IMAGE_SOURCES)
-    if decoded is None:
-        return None
-    rest = dict(wire)
-    del rest["type"], rest["source"]
-    source, media_type = decoded
-    cache = take_cache(rest)
-    return Image(
-        source=source,
-        media_type=media_type,
-        cache=cache,
-        extra=leftover(rest),
-        shape=shaped(wire, _MEDIA),
-    )
-
-
-def _decode_document(wire: Wire) -> Part | None:
-    decoded = decode_source(wire.get("source"), DOCUMENT_SOURCES)
-    if decoded is None:
-        return None
-    rest = dict(wire)
-    del rest["type"], rest["source"]
-    source, media_type = decoded
-    return Document(
-        source=source,
-        media_type=media_type,
-        name=take(rest, "title", str),
-        context=take(rest, "context", str),
-        cache=take_cache(rest),
-        extra=leftover(rest),
-        shape=shaped(wire, _MEDIA),
     )
 
 
@@ -217,8 +181,8 @@ def _decode_redacted_thinking(wire: Wire) -> Part | None:
 
 _DECODERS: dict[str, Callable[[Wire], Part | None]] = {
     "text": _decode_text,
-    "image": _decode_image,
-    "document": _decode_document,
+    "image": decode_image,
+    "document": decode_document,
     "tool_use": _decode_tool_use,
     "tool_result": _decode_tool_result,
     "thinking": _decode_thinking,
@@ -243,26 +207,6 @@ def _encode_text(part: Text, *, own: bool) -> Wire:
 
 def _encode_refusal(part: Refusal, *, own: bool) -> Wire:
     return {"type": "text", "text": part.text}
-
-
-def _encode_image(part: Image, *, own: bool) -> Wire:
-    fields: Wire = {
-        "type": "image",
-        "source": encode_source(part, own=own),
-        "cache_control": encode_cache(part.cache, own=own),
-    }
-    return rebuilt(fields, part, own=own)
-
-
-def _encode_document(part: Document, *, own: bool) -> Wire:
-    fields: Wire = {
-        "type": "document",
-        "source": encode_source(part, own=own),
-        "title": part.name,
-        "context": part.context,
-        "cache_control": encode_cache(part.cache, own=own),
-    }
-    return rebuilt(fields, part, own=own)
 
 
 def _encode_tool_call(part: ToolCall, *, own: bool) -> Wire:
@@ -316,8 +260,8 @@ def call_id(foreign: str) -> str:
 _ENCODERS: dict[type, Callable[..., Wire | None]] = {
     Text: _encode_text,
     Refusal: _encode_refusal,
-    Image: _encode_image,
-    Document: _encode_document,
+    Image: encode_image,
+    Document: encode_document,
     ToolCall: _encode_tool_call,
     ToolResult: _encode_tool_result,
     Thinking: _encode_thinking,

@@ -1,89 +1,40 @@
 """A vendor's stream -> canonical events.
 
-One table {event type: method} and one {block: {delta: method}}. Deltas are the hot path:
-they are decoded by typed structs that refuse whatever they do not know, and what they refuse
-goes the general way. `message_delta` reports usage and the reason; Finished comes with
-`message_stop`. No event waits for a later frame.
+One table {event type: method}. `message_delta` reports usage and the reason; Finished comes
+with `message_stop`. No event waits for a later frame.
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
 from shared.canonical.events import (
-    DeltaKind,
     Event,
     Failed,
     Finished,
     FinishReason,
-    PartDelta,
     PartEnded,
     PartStarted,
     Unrecognized,
     UsageReported,
 )
 from shared.canonical.failures import FailureClass, MalformedAnswerError
-from shared.canonical.parts import JsonValue, Node, Opaque, Part, Shape, Text, Thinking, ToolCall
+from shared.canonical.parts import JsonValue, Shape
 from shared.canonical.usage import Usage
 from shared.framing.sse import SseFrame
 
-from .blocks import decode_block
 from .errors import decode_error_object
 from .response import ENDING, answer_extra, take_started
+from .stream_blocks import DeltaFrame, OpenBlock, decode_delta_frame
 from .usage import decode_usage
 from .wire import FINISH_REASONS, OWN, Wire, decode_json, is_object
-
-MADE_UP = Shape((), {**OWN.forms, "made_up": "yes"})
-"""Marks a delta that no frame held: it completes a part for those who fold the stream."""
-
-WHOLE = "start"
-"""The form of a part whose text stood in `content_block_start` already."""
-
-
-class _TextDelta(Struct, tag_field="type", tag="text_delta", forbid_unknown_fields=True):
-    text: str
-
-
-class _ThinkingDelta(Struct, tag_field="type", tag="thinking_delta", forbid_unknown_fields=True):
-    thinking: str
-
-
-class _JsonDelta(Struct, tag_field="type", tag="input_json_delta", forbid_unknown_fields=True):
-    partial_json: str
-
-
-class _SignatureDelta(Struct, tag_field="type", tag="signature_delta", forbid_unknown_fields=True):
-    signature: str
-
-
-_Delta = _TextDelta | _ThinkingDelta | _JsonDelta | _SignatureDelta
-
-
-class _DeltaFrame(Struct, tag_field="type", tag="content_block_delta", forbid_unknown_fields=True):
-    index: int
-    delta: _Delta
-
-
-_decode_delta = msgspec.json.Decoder(_DeltaFrame).decode
-
-
-class _Block:
-    """An open block: which deltas it takes, and what is needed at its end."""
-
-    __slots__ = ("json", "part", "takes")
-
-    def __init__(self, part: Part) -> None:
-        self.part = part
-        self.json: list[str] = []
-        self.takes = _TAKES.get(type(part), {})
 
 
 class AnthropicStreamDecoder:
     def __init__(self) -> None:
-        self._blocks: dict[int, _Block] = {}
+        self._blocks: dict[int, OpenBlock] = {}
         self._ended: set[int] = set()
         self._usage: Usage | None = None
         self._finished: Finished | None = None
@@ -96,7 +47,7 @@ class AnthropicStreamDecoder:
         try:
             if frame.event == "content_block_delta":
                 try:
-                    return self._feed_delta(_decode_delta(frame.data))
+                    return self._feed_delta(decode_delta_frame(frame.data))
                 except msgspec.ValidationError:
                     pass  # a kind of delta, or a field, that only the general way knows
             wire: JsonValue = decode_json(frame.data)
@@ -145,7 +96,7 @@ class AnthropicStreamDecoder:
     def _end_message(self, wire: Wire) -> list[Event]:
         """`message_delta`: the whole frame goes along, for it holds no content."""
         delta = wire.get("delta")
-        if is_object(delta):
+        if is_object(delta) and (delta.get("stop_reason") or self._finished is None):
             self._finished = _decode_ending(delta, wire)
         usage = wire.get("usage")
         if not is_object(usage):
@@ -181,10 +132,9 @@ class AnthropicStreamDecoder:
             raise MalformedAnswerError("content_block_start without an index or a block")
         if index in self._blocks or index in self._ended:
             raise MalformedAnswerError("a content block of the vendor's stream started twice")
-        part = _decode_start(block)
-        self._blocks[index] = _Block(part)
+        opened = self._blocks[index] = OpenBlock(index, block)
         extra, shape = _beyond(wire, ("type", "index", "content_block"))
-        return [PartStarted(index=index, part=part, extra=extra, shape=shape)]
+        return [PartStarted(index=index, part=opened.part, extra=extra, shape=shape)]
 
     def _stop_block(self, wire: Wire) -> list[Event]:
         index = wire.get("index")
@@ -197,49 +147,25 @@ class AnthropicStreamDecoder:
         return events
 
     def _end_block(self, index: int) -> list[Event]:
-        block = self._blocks.pop(index)
         self._ended.add(index)
-        events: list[Event] = []
-        if isinstance(block.part, ToolCall) and not block.part.arguments and not any(block.json):
-            # A call without arguments streams an empty text; unstreamed it is {}.
-            events.append(_made_up(index, DeltaKind.ARGUMENTS, text="{}"))
-        elif isinstance(block.part, Opaque) and any(block.json):
-            value = {"input": _parsed("".join(block.json))}
-            events.append(_made_up(index, DeltaKind.VENDOR_DATA, value=value))
-        events.append(PartEnded(index=index))
-        return events
+        return self._blocks.pop(index).end()
 
-    def _feed_delta(self, frame: _DeltaFrame) -> list[Event]:
-        index, delta = frame.index, frame.delta
-        block = self._blocks.get(index)
+    def _feed_delta(self, frame: DeltaFrame) -> list[Event]:
+        block = self._blocks.get(frame.index)
         if block is None:
             raise MalformedAnswerError("content_block_delta for a block that is not open")
-        method = block.takes.get(type(delta))
-        if method is None:
-            return [_opaque(index, msgspec.to_builtins(delta))]
-        return [method(block, index, delta)]
+        return [block.add(frame.delta)]
 
     def _feed_any_delta(self, wire: Wire) -> list[Event]:
         """A delta with an unknown field, of a kind without a struct, or of an unnamed event."""
         index, delta = wire.get("index"), wire.get("delta")
         if type(index) is not int or not is_object(delta) or index not in self._blocks:
             raise MalformedAnswerError("content_block_delta for a block that is not open")
-        block = self._blocks[index]
-        kind = delta.get("type")
-        known = _KNOWN_DELTAS.get(kind) if type(kind) is str else None
-        frame_extra, _ = _beyond(wire, ("type", "index", "delta"))
-        event = _any_delta(block, index, delta)
-        extra: Wire = {}
-        if known is not None and event.kind is not DeltaKind.OPAQUE:
-            delta_extra, _ = _beyond(delta, ("type", known[0]))
-            extra = {"delta": delta_extra} if delta_extra else {}
-        if frame_extra:
-            extra["frame"] = frame_extra
-        event = replace(event, extra=extra, shape=OWN) if extra else event
-        if kind == "compaction_delta" and isinstance(block.part, Opaque):
-            value = {key: delta[key] for key in delta if key != "type"}
-            return [event, _made_up(index, DeltaKind.VENDOR_DATA, value=value)]
-        return [event]
+        first, *more = self._blocks[index].add_any(delta)
+        extra, _ = _beyond(wire, ("type", "index", "delta"))
+        if extra:
+            first = replace(first, extra={**first.extra, "frame": extra}, shape=OWN)
+        return [first, *more]
 
     _EVENTS: ClassVar[dict[str, Callable[[Self, Wire], list[Event]]]] = {
         "message_start": _start,
@@ -250,56 +176,6 @@ class AnthropicStreamDecoder:
         "message_stop": _stop,
         "error": _fail,
     }
-
-
-def _any_delta(block: _Block, index: int, delta: Wire) -> PartDelta:
-    kind = delta.get("type")
-    if kind == "citations_delta" and isinstance(block.part, Text):
-        return PartDelta(index=index, kind=DeltaKind.CITATION, value=delta.get("citation"))
-    known = _KNOWN_DELTAS.get(kind) if type(kind) is str else None
-    if known is not None and type(delta.get(known[0])) is str:
-        method = block.takes.get(known[1])
-        if method is not None:
-            return method(block, index, known[1](delta[known[0]]))
-    return _opaque(index, delta)
-
-
-# -- one delta each -----------------------------------------------------------------------------
-
-
-def _text(block: _Block, index: int, delta: _TextDelta) -> PartDelta:
-    return PartDelta(index=index, kind=DeltaKind.TEXT, text=delta.text)
-
-
-def _thinking(block: _Block, index: int, delta: _ThinkingDelta) -> PartDelta:
-    return PartDelta(index=index, kind=DeltaKind.TEXT, text=delta.thinking)
-
-
-def _signature(block: _Block, index: int, delta: _SignatureDelta) -> PartDelta:
-    value = {"signature": delta.signature}
-    return PartDelta(index=index, kind=DeltaKind.VENDOR_DATA, value=value)
-
-
-def _arguments(block: _Block, index: int, delta: _JsonDelta) -> PartDelta:
-    if not block.json and delta.partial_json:
-        block.json.append(delta.partial_json)  # one is enough to know that there were any
-    return PartDelta(index=index, kind=DeltaKind.ARGUMENTS, text=delta.partial_json)
-
-
-def _opaque_json(block: _Block, index: int, delta: _JsonDelta) -> PartDelta:
-    block.json.append(delta.partial_json)
-    return _opaque(index, msgspec.to_builtins(delta))
-
-
-def _opaque(index: int, delta: Wire) -> PartDelta:
-    return PartDelta(index=index, kind=DeltaKind.OPAQUE, value=delta)
-
-
-def _made_up(index: int, kind: DeltaKind, text: str = "", value: JsonValue = None) -> PartDelta:
-    return PartDelta(index=index, kind=kind, text=text, value=value, shape=MADE_UP)
-
-
-# -- pieces of frames ---------------------------------------------------------------------------
 
 
 def _decode_ending(delta: Wire, frame: Wire) -> Finished:
@@ -319,23 +195,6 @@ def _decode_ending(delta: Wire, frame: Wire) -> Finished:
     )
 
 
-def _decode_start(block: Wire) -> Part:
-    """The part as it begins. `input` is an empty object there, which deltas write anew."""
-    part = decode_block(block)
-    match part:
-        case ToolCall(arguments="{}"):
-            return replace(part, arguments="")
-        case ToolCall() | Text() | Thinking(redacted=False) if _said(part):
-            keys = part.shape.keys if part.shape is not None else tuple(block)
-            return replace(part, shape=Shape(keys, {WHOLE: "whole"}))
-        case _:
-            return part
-
-
-def _said(part: Node) -> str:
-    return part.arguments if isinstance(part, ToolCall) else getattr(part, "text", "")
-
-
 def _beyond(wire: Wire, known: tuple[str, ...]) -> tuple[Wire, Shape | None]:
     """What an object holds beyond its known keys; the shape only if there is any."""
     if len(wire) == len(known):
@@ -343,26 +202,5 @@ def _beyond(wire: Wire, known: tuple[str, ...]) -> tuple[Wire, Shape | None]:
     extra = {key: value for key, value in wire.items() if key not in known}
     return extra, Shape(tuple(wire), OWN.forms)
 
-
-def _parsed(text: str) -> JsonValue:
-    try:
-        return decode_json(text)
-    except (msgspec.DecodeError, RecursionError):
-        return text
-
-
-_TAKES: dict[type, dict[type, Callable[..., PartDelta]]] = {
-    Text: {_TextDelta: _text},
-    Thinking: {_ThinkingDelta: _thinking, _SignatureDelta: _signature},
-    ToolCall: {_JsonDelta: _arguments},
-    Opaque: {_JsonDelta: _opaque_json},
-}
-
-_KNOWN_DELTAS: dict[str, tuple[str, type[Any]]] = {
-    "text_delta": ("text", _TextDelta),
-    "thinking_delta": ("thinking", _ThinkingDelta),
-    "input_json_delta": ("partial_json", _JsonDelta),
-    "signature_delta": ("signature", _SignatureDelta),
-}
 
 _BEFORE_START = ("message_start", "error")

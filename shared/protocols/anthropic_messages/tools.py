@@ -9,7 +9,7 @@ from shared.canonical.parts import JsonValue
 from shared.canonical.request import Request, Tool, ToolChoice, ToolMode
 from shared.protocols.codec import Losses
 
-from .sources import encode_cache, take_cache
+from .media import encode_cache, take_cache
 from .wire import NAME, Wire, form, is_object, leftover, rebuilt, shaped, take
 
 _TOOL = (("name", "description", "input_schema"), ("name", "input_schema"))

@@ -9,7 +9,9 @@ from shared.canonical.request import Request
 from shared.framing.sse import COMMENT_PING
 from shared.protocols.codec import AnswerContext, EncodedRequest
 
-from . import errors, request, response
+from .errors import decode_error, encode_error, encode_stream_error
+from .request import LIMIT_FIELDS, decode_request, encode_request, patch_request
+from .response import decode_response, encode_response
 from .stream_decoder import ChatStreamDecoder
 from .stream_encoder import ChatStreamEncoder
 from .wire import NAME
@@ -24,34 +26,35 @@ class OpenAIChat:
 
     name = NAME
     framing = "sse"
+    usage_is_extra = True
     keep_alive = COMMENT_PING
 
-    def __init__(self, limit_field: str = request.LIMIT_FIELDS[0]) -> None:
+    def __init__(self, limit_field: str = LIMIT_FIELDS[0]) -> None:
         self._limit_field = limit_field
 
     def decode_request(self, body: bytes) -> Request:
-        return request.decode_request(body)
+        return decode_request(body)
 
-    def encode_request(self, request_: Request, *, model: str) -> EncodedRequest:
-        return request.encode_request(request_, model=model, limit_field=self._limit_field)
+    def encode_request(self, request: Request, *, model: str) -> EncodedRequest:
+        return encode_request(request, model=model, limit_field=self._limit_field)
 
     def patch_request(self, raw: bytes, *, model: str, stream: bool) -> bytes:
-        return request.patch_request(raw, model=model, stream=stream)
+        return patch_request(raw, model=model, stream=stream)
 
     def decode_response(self, body: bytes) -> Answer:
-        return response.decode_response(body)
+        return decode_response(body)
 
     def encode_response(self, answer: Answer, context: AnswerContext) -> bytes:
-        return response.encode_response(answer, context)
+        return encode_response(answer, context)
 
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> Failed:
-        return errors.decode_error(status, headers, body)
+        return decode_error(status, headers, body)
 
     def encode_error(self, failed: Failed, call_id: str) -> tuple[int, bytes]:
-        return errors.encode_error(failed, call_id)
+        return encode_error(failed, call_id)
 
     def encode_stream_error(self, failed: Failed, call_id: str) -> bytes:
-        return errors.encode_stream_error(failed, call_id)
+        return encode_stream_error(failed, call_id)
 
     def stream_decoder(self) -> ChatStreamDecoder:
         return ChatStreamDecoder()

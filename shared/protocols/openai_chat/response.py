@@ -18,7 +18,17 @@ from shared.protocols.codec import AnswerContext, arrange, decode_answer_object
 
 from .messages import decode_turn, encode_turn
 from .usage import decode_usage, encode_usage
-from .wire import NAME, Wire, decode_reason, encode_json, encode_reason, is_list, is_object
+from .wire import (
+    NAME,
+    OWN,
+    Wire,
+    decode_reason,
+    encode_json,
+    encode_reason,
+    is_list,
+    is_object,
+    is_own,
+)
 
 OBJECT = "chat.completion"
 
@@ -46,11 +56,12 @@ def decode_response(body: bytes) -> Answer:
         if is_object(usage)
         else None,
         extra={NAME: {**_note(wire, taken), "choices": notes}},
+        shape=OWN,
     )
 
 
 def encode_response(answer: Answer, context: AnswerContext) -> bytes:
-    own: JsonValue = answer.extra.get(NAME)
+    own: JsonValue = answer.extra.get(NAME) if is_own(answer) else None
     if is_object(own) and "keys" in own:
         return encode_json(_encode_own(answer, own))
     return encode_json(_encode_foreign(answer, context))
@@ -177,7 +188,7 @@ def _encode_finished(answer: Answer, *, own: bool) -> str | None:
 
 def _encode_foreign(answer: Answer, context: AnswerContext) -> Wire:
     """An answer of another protocol, or one that was folded from a stream of this one."""
-    started, own = answer.started, NAME in answer.extra
+    started, own = answer.started, is_own(answer)
     numbers = sorted({0, *map(choice_of, answer.parts)}) if own else [0]
     wire = {
         "id": answer_id(started, context, own=own),

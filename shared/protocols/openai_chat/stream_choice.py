@@ -85,18 +85,21 @@ class StreamedChoice:
             return False
         for position, item in enumerate(known):
             index = item.get("index")
-            self._read_call(item, index if type(index) is int else position, events)
+            index = index if type(index) is int else position
+            self._read_call(item, index, events, is_first=position == 0)
         return True
 
-    def _read_call(self, item: Wire, index: int, events: list[Event]) -> None:
+    def _read_call(self, item: Wire, index: int, events: list[Event], *, is_first: bool) -> None:
         """A new call has an id of its own; some vendors repeat the id, some the index."""
         call_id, name, arguments = (
             _text_of(item, key) for key in ("id", "function.name", "function.arguments")
         )
         known = self._open_calls.get(index)
         if known is not None and not (call_id and name and call_id != known[1]):
-            told = {"index": index, "function.arguments": arguments}
-            self._add_arguments(known[0], arguments, events, _call_note(item, told))
+            note = _call_note(item, {"index": index, "function.arguments": arguments})
+            if not is_first:
+                note.setdefault("call", {})  # an item of its own, whatever stands before it
+            self._add_arguments(known[0], arguments, events, note)
             return
         self._end_prose(events)
         if known is not None:

@@ -6,9 +6,11 @@ piece of text, takes a short way. Else the first event of a frame bears in `extr
 protocol's name, how the frame differs:
 
     set, unset   members of the chunk
-    choices      {number: {"rest": members of the choice, "delta": what no event tells of it}}
+    entries      {number: {"rest": members of the choice, "delta": what no event tells of it}}
 
 and the other events of that frame say `joined`. From these the encoder rebuilds every frame.
+What a vendor adds to a chunk (token probabilities, thinking said twice) may repeat the text: a
+step that must not let a word through has to look into `extra`, too, or to drop it.
 """
 
 from itertools import count
@@ -34,7 +36,7 @@ from .errors import decode_stream_error
 from .response import decode_started, started_fields
 from .stream_choice import StreamedChoice
 from .usage import decode_usage
-from .wire import NAME, Wire, decode_reason, is_list, is_object
+from .wire import NAME, OWN, Wire, decode_reason, is_list, is_object
 
 _decode_chunk = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -97,7 +99,7 @@ class ChatStreamDecoder:
         del chunk["choices"]
         note = self._difference(chunk)
         if len(delta) == 2:
-            note["choices"] = {"0": {"delta": {"role": delta["role"]}}}
+            note["entries"] = {"0": {"delta": {"role": delta["role"]}}}
         extra = {NAME: note} if note else {}
         return PartDelta(index=text_index, kind=DeltaKind.TEXT, text=text, extra=extra)
 
@@ -121,7 +123,7 @@ class ChatStreamDecoder:
         if "choices" not in chunk:
             note["unset"] = [*note.get("unset", []), "choices"]
         if notes:
-            note["choices"] = notes
+            note["entries"] = notes
         return _noted(events, note)
 
     def _begin(self, members: Wire, choice: JsonValue, events: list[Event]) -> None:
@@ -134,7 +136,8 @@ class ChatStreamDecoder:
         started = decode_started(members)
         told = started_fields(started)
         chunk = {key: value for key, value in members.items() if key not in told}
-        events.append(replace(started, extra={NAME: {"chunk": chunk, "rest": self._rest}}))
+        extra = {NAME: {"chunk": chunk, "rest": self._rest}}
+        events.append(replace(started, extra=extra, shape=OWN))
 
     def _difference(self, members: Wire) -> Wire:
         """How a chunk's members differ from those of the first."""
@@ -184,7 +187,7 @@ class ChatStreamDecoder:
         if is_object(usage):
             told.append(replace(_usage(usage, chunk), extra={NAME: {"held": True}}))
         failed = decode_stream_error(chunk["error"])
-        return [*told, replace(failed, extra={NAME: {"whole": chunk}})]
+        return [*told, replace(failed, extra={NAME: {"whole": chunk}}, shape=OWN)]
 
     def _end(self) -> list[Event]:
         self._is_over = True
@@ -216,7 +219,7 @@ def _plain(choice: Wire) -> Wire:
 
 def _usage(wire: Wire, chunk: Wire) -> UsageReported:
     tier = chunk.get("service_tier")
-    return UsageReported(usage=decode_usage(wire, tier if type(tier) is str else None))
+    return UsageReported(usage=decode_usage(wire, tier if type(tier) is str else None), shape=OWN)
 
 
 def _broken(message: str) -> Failed:
@@ -224,7 +227,7 @@ def _broken(message: str) -> Failed:
 
 
 def _unrecognized(kind: str, wire: JsonValue) -> Event:
-    return Unrecognized(type=kind, value=wire, extra={NAME: {"whole": kind}})
+    return Unrecognized(type=kind, value=wire, extra={NAME: {"whole": kind}}, shape=OWN)
 
 
 def _noted(events: list[Event], note: Wire) -> list[Event]:

@@ -30,7 +30,17 @@ from shared.protocols.codec import AnswerContext
 from .errors import encode_stream_error
 from .response import NO_ARGUMENTS, answer_id, choice_of, started_fields
 from .usage import encode_usage
-from .wire import NAME, REASONING_FIELDS, Wire, encode_json, encode_reason, form, is_object, nest
+from .wire import (
+    NAME,
+    REASONING_FIELDS,
+    Wire,
+    encode_json,
+    encode_reason,
+    form,
+    is_object,
+    is_own,
+    nest,
+)
 
 OBJECT = "chat.completion.chunk"
 
@@ -53,7 +63,7 @@ class ChatStreamEncoder:
     def __init__(self, context: AnswerContext) -> None:
         self._context = context
         self._own = False
-        self._chunk: Wire = {"object": OBJECT}  # the members of every chunk
+        self._chunk: Wire = {}  # the members of every chunk
         self._rest = _REST  # those of every choice
         self._places: dict[int, _Place] = {}
         self._calls: dict[int, int] = {}  # tool calls so far, by choice
@@ -76,7 +86,8 @@ class ChatStreamEncoder:
 
     def _begin(self, event: Event) -> Wire:
         """The note of an event. One that joins no other ends the frame before it."""
-        found: JsonValue = event.extra.get(NAME) if event.extra else None
+        is_noted = event.extra and (self._own or is_own(event))
+        found: JsonValue = event.extra.get(NAME) if is_noted else None
         note: Wire = found if is_object(found) else {}
         if not note.get("joined"):
             if self._building is not None:
@@ -99,7 +110,7 @@ class ChatStreamEncoder:
             for key in note.get("unset", ()):
                 chunk.pop(key, None)
             self._building = chunk
-            for number in note.get("choices", ()):
+            for number in note.get("entries", ()):
                 self._entry(int(number))
         return self._building
 
@@ -108,7 +119,7 @@ class ChatStreamEncoder:
         chunk = self._build()
         entry = self._entries.get(number)
         if entry is None:
-            note = self._note.get("choices", {}).get(str(number), {})
+            note = self._note.get("entries", {}).get(str(number), {})
             entry = dict(note.get("rest") or {**self._rest, "index": number})
             entry["delta"] = dict(note.get("delta", {}))
             self._entries[number] = entry
@@ -124,7 +135,7 @@ class ChatStreamEncoder:
 
     def _start(self, event: Started, note: Wire) -> None:
         context = self._context
-        self._own = bool(note)
+        self._own = is_own(event)
         if "chunk" in note:
             self._chunk = {**note["chunk"], **started_fields(event)}
             self._rest = note["rest"]
@@ -232,7 +243,7 @@ class ChatStreamEncoder:
 
     def _count(self, event: UsageReported, note: Wire) -> None:
         self._usage = event.usage if self._usage is None else self._usage.merged(event.usage)
-        if note.get("held") or NAME not in event.usage.extra:
+        if note.get("held") or not is_own(event):
             return  # shown at the end
         if note.get("joined") or self._context.stream_usage:
             self._build()["usage"] = encode_usage(event.usage)

@@ -17,6 +17,9 @@ from shared.protocols.codec import arrange
 
 NAME = "openai_chat"
 
+OWN = Shape((), {"protocol": NAME})
+"""Marks an answer or event that came from this protocol, so that its `extra` has a meaning."""
+
 Wire = dict[str, Any]
 """A JSON object as it stands on the wire."""
 
@@ -44,6 +47,11 @@ _WORDS: dict[FinishReason, str] = {
 
 REASONING_FIELDS = ("reasoning_content", "reasoning")
 """Where vendors put thinking: DeepSeek, vLLM, llama.cpp the first; OpenRouter, Groq the second."""
+
+
+def is_own(node: Node) -> bool:
+    """Whether an answer or event came from this protocol."""
+    return node.shape is not None and node.shape.forms.get("protocol") == NAME
 
 
 def is_object(value: object) -> TypeGuard[Wire]:

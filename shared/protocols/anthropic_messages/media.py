@@ -1,4 +1,4 @@
-"""Where an image's or a document's bytes come from, and cache marks: the insides of blocks."""
+"""Image and document blocks <-> parts, the sources of their bytes, and cache marks."""
 
 from base64 import b64decode
 
@@ -6,6 +6,7 @@ from shared.canonical.parts import CacheControl, Document, Image, JsonValue, Sou
 
 from .wire import Wire, form, is_object, leftover, rebuilt, shaped, take
 
+_MEDIA = (("type", "source"),)
 _CACHE_ORDERS = (("type",), ("type", "ttl"))
 _SOURCE_ORDERS = (
     ("type", "media_type", "data"),
@@ -111,3 +112,58 @@ def split_data_url(url: str) -> tuple[str, str] | None:
     if not head.startswith("data:") or not head.endswith(";base64"):
         return None
     return head.removeprefix("data:").partition(";")[0], data
+
+
+def decode_image(wire: Wire) -> Image | None:
+    decoded = decode_source(wire.get("source"), IMAGE_SOURCES)
+    if decoded is None:
+        return None
+    rest = dict(wire)
+    del rest["type"], rest["source"]
+    source, media_type = decoded
+    cache = take_cache(rest)
+    return Image(
+        source=source,
+        media_type=media_type,
+        cache=cache,
+        extra=leftover(rest),
+        shape=shaped(wire, _MEDIA),
+    )
+
+
+def decode_document(wire: Wire) -> Document | None:
+    decoded = decode_source(wire.get("source"), DOCUMENT_SOURCES)
+    if decoded is None:
+        return None
+    rest = dict(wire)
+    del rest["type"], rest["source"]
+    source, media_type = decoded
+    return Document(
+        source=source,
+        media_type=media_type,
+        name=take(rest, "title", str),
+        context=take(rest, "context", str),
+        cache=take_cache(rest),
+        extra=leftover(rest),
+        shape=shaped(wire, _MEDIA),
+    )
+
+
+def encode_image(part: Image, *, own: bool) -> Wire:
+    fields: Wire = {
+        "type": "image",
+        "source": encode_source(part, own=own),
+        "cache_control": encode_cache(part.cache, own=own),
+    }
+    return rebuilt(fields, part, own=own)
+
+
+def encode_document(part: Document, *, own: bool) -> Wire:
+    fields: Wire = {
+        "type": "document",
+        "source": encode_source(part, own=own),
+        "title": part.name,
+        "context": part.context,
+        "cache_control": encode_cache(part.cache, own=own),
+    }
+    return rebuilt(fields, part, own=own)

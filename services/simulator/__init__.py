@@ -1,0 +1,1 @@
+"""`weir simulate`: vendors' real wire formats on loopback, answers made up, faults on request."""

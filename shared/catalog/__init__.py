@@ -1,0 +1,1 @@
+"""Facts about models: which vendor serves them, and what they cost."""
