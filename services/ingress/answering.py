@@ -35,7 +35,7 @@ class Answering:
     def __init__(self, codec: Codec, writer: ResponseWriter, call_id: str) -> None:
         self._codec = codec
         self._writer = writer
-        self._call_id = call_id
+        self.call_id = call_id
         self._streamed = False
         self._context = AnswerContext(call_id=call_id, model="", created=0)
         self._head: Head | None = None
@@ -50,6 +50,10 @@ class Answering:
             created=envelope.started // 1_000_000,
             stream_usage=bool(request and request.stream_usage),
         )
+
+    def detach(self) -> bool:
+        """The client is gone; True if the answer goes on for one that may come back."""
+        return self._writer.detach()
 
     async def keep_alive(self, silent_since: float) -> None:
         """Writes a sign of life to a stream that has been silent since then. A client that gets
@@ -75,8 +79,8 @@ class Answering:
 
         `raw` is the vendor's own error, in this protocol.
         """
-        if self._writer.started:
-            await self._writer.write(raw or self._codec.encode_stream_error(failed, self._call_id))
+        if self._writer.started or self._writer.detached:
+            await self._writer.write(raw or self._codec.encode_stream_error(failed, self.call_id))
             await self._writer.finish()
             return
         head = self._head
@@ -84,7 +88,7 @@ class Answering:
             content_type = head.headers.get("content-type", JSON)
             await self._writer.whole(head.status, raw, content_type, self._answer_headers())
             return
-        status, body = self._codec.encode_error(failed, self._call_id)
+        status, body = self._codec.encode_error(failed, self.call_id)
         await self._writer.whole(status, body, JSON, self._error_headers(failed))
 
     async def _end(self, end: End) -> None:

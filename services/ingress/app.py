@@ -12,11 +12,13 @@ from collections.abc import Awaitable, Callable, Generator
 import uvicorn
 from starlette.routing import Route, Router
 
-from services.ingress.auth import KeyMirror, presented_keys
+from services.ingress.auth import KeyMirror, presented_principal
 from services.ingress.client import Running
 from services.ingress.exchange import Exchange, Gateway
 from services.ingress.http import Receive, ResponseWriter, Scope, Send
-from services.ingress.models import ModelList, speaks_anthropic
+from services.ingress.models import ModelList
+from services.ingress.refusal import refuse, speaks_anthropic
+from services.ingress.resume import Resume, listen
 from shared.bus import topology
 from shared.bus.bus import Bus
 from shared.canonical.events import Failed
@@ -70,6 +72,7 @@ class App:
         routes += [
             Route("/v1/models", Methods(self._list_models, *reads)),
             Route("/v1/models/{model:path}", Methods(self._show_model, *reads)),
+            Route("/v1/streams/{call_id}", Methods(Resume(gateway.bus, gateway.keys), "GET")),
             Route("/livez", Methods(self._live, *reads)),
             Route("/readyz", Methods(self._ready, *reads)),
             Route("/", Methods(self._live, *reads)),
@@ -97,9 +100,8 @@ class App:
             await ResponseWriter(send, new_call_id()).whole(200, body, JSON)
 
     async def _known_caller(self, scope: Scope, send: Send) -> bool:
-        for key in presented_keys(scope["headers"]):
-            if self._gateway.keys.principal(key) is not None:
-                return True
+        if presented_principal(self._gateway.keys, scope["headers"]) is not None:
+            return True
         failed = Failed(failure=FailureClass.AUTHENTICATION, message="no valid virtual key")
         await refuse(scope, send, failed)
         return False
@@ -116,23 +118,6 @@ class App:
     async def _not_found(self, scope: Scope, _receive: Receive, send: Send) -> None:
         message = f"there is nothing at {scope['path'][:200]}"
         await refuse(scope, send, Failed(failure=FailureClass.NOT_FOUND, message=message))
-
-
-async def refuse(
-    scope: Scope,
-    send: Send,
-    failed: Failed,
-    *,
-    codec: Codec | None = None,
-    headers: list[tuple[bytes, bytes]] | None = None,
-) -> None:
-    """An error answer outside a call, in the protocol that the caller seems to speak."""
-    if codec is None:
-        anthropic = speaks_anthropic(scope["headers"])
-        codec = CODECS["anthropic_messages" if anthropic else "openai_chat"]
-    call_id = new_call_id()
-    status, body = codec.encode_error(failed, call_id)
-    await ResponseWriter(send, call_id).whole(status, body, JSON, headers)
 
 
 class Server(uvicorn.Server):
@@ -168,6 +153,7 @@ async def serve(settings: Settings, ready: Callable[[dict[str, str]], None]) -> 
     keys = KeyMirror(js)
     await keys.start()
     running = Running()
+    await listen(bus, running)
     config = uvicorn.Config(
         App(Gateway(bus, keys, settings, running)),
         loop="uvloop",

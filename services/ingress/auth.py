@@ -95,6 +95,15 @@ class KeyMirror:
             records.pop(key_id, None)
 
 
+def presented_principal(mirror: KeyMirror, headers: list[tuple[bytes, bytes]]) -> Principal | None:
+    """Who a request is from, by the first of its keys that is somebody's."""
+    for key in presented_keys(headers):
+        principal = mirror.principal(key)
+        if principal is not None:
+            return principal
+    return None
+
+
 def presented_keys(headers: list[tuple[bytes, bytes]]) -> list[str]:
     """The keys that a request bears: `x-api-key` and `Authorization: Bearer`."""
     found: list[str] = []

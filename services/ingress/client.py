@@ -11,27 +11,36 @@ log = logging.getLogger("weir.ingress")
 
 KEEP_ALIVE_AFTER = 15.0
 TICK = 1.0
+RESUME_WITHIN = 60.0
+"""How long a resumable stream runs on without anybody who reads it."""
 
 
 class Client:
-    """Watches one client; its disconnect cancels the task that answers it."""
+    """Watches one client; its disconnect cancels the task that answers it. A resumable stream
+    runs on meanwhile, for `RESUME_WITHIN` seconds after somebody last read it."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, answering: Answering) -> None:
         self.gone = False
+        self.answering = answering
+        self.read_at = monotonic()
         self._receive = receive
-        self._answering = asyncio.current_task()
+        self._task = asyncio.current_task()
         self._watching = asyncio.create_task(self._watch())  # noqa: TID251 - kept
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        if self.answering.detach():
+            self.read_at = monotonic()
+            while (left := self.read_at + RESUME_WITHIN - monotonic()) > 0:  # noqa: ASYNC110 - it moves on
+                await asyncio.sleep(left)
         self.gone = True
         self.cut()
 
     def cut(self) -> None:
         """Stops answering."""
-        if self._answering is not None:
-            self._answering.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
     def leave(self) -> None:
         """The answer is written: what the client does now is its own business."""
@@ -43,17 +52,23 @@ class Running:
     `KEEP_ALIVE_AFTER` seconds, from its very beginning on."""
 
     def __init__(self) -> None:
-        self._clients: dict[Answering, Client] = {}
+        self._clients: dict[str, Client] = {}
         self._ticker = asyncio.create_task(self._tick(), name="keep-alive")  # noqa: TID251 - kept
 
-    def add(self, answering: Answering, client: Client) -> None:
-        self._clients[answering] = client
+    def add(self, client: Client) -> None:
+        self._clients[client.answering.call_id] = client
 
-    def discard(self, answering: Answering) -> None:
-        self._clients.pop(answering, None)
+    def discard(self, client: Client) -> None:
+        self._clients.pop(client.answering.call_id, None)
 
     def __len__(self) -> int:
         return len(self._clients)
+
+    def noticed(self, call_id: str) -> None:
+        """Somebody reads this call's stream at another ingress, or at this one again."""
+        client = self._clients.get(call_id)
+        if client is not None:
+            client.read_at = monotonic()
 
     def cut(self) -> None:
         """Ends every answer with its protocol's error."""
@@ -67,8 +82,8 @@ class Running:
         while True:
             await asyncio.sleep(TICK)
             due = monotonic() - KEEP_ALIVE_AFTER
-            for answering in tuple(self._clients):
+            for client in tuple(self._clients.values()):
                 try:
-                    await answering.keep_alive(due)
+                    await client.answering.keep_alive(due)
                 except Exception:
                     log.exception("keep-alive")

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from services.ingress import client_headers
 from services.ingress.answering import Answering
-from services.ingress.auth import KeyMirror, presented_keys
+from services.ingress.auth import KeyMirror, presented_principal
 from services.ingress.client import Client, Running
 from services.ingress.http import (
     ClientGoneError,
@@ -25,6 +25,7 @@ from shared.bus import claims, topology
 from shared.bus.bus import Bus
 from shared.bus.dispatch import dispatch
 from shared.bus.envelope import CallEnvelope, Principal, encode, encode_request
+from shared.bus.replay import ReplayLog
 from shared.bus.replies import BusyError, NoResponderError, ReplyLostError, ReplyReceiver
 from shared.canonical.events import Failed
 from shared.canonical.failures import STATUS, FailureClass, InvalidRequestError
@@ -40,6 +41,7 @@ ENCLOSE_REQUEST_BELOW = 1024 * 1024
 ENVELOPE_ROOM = 256 * 1024
 """What an envelope may need beside the body."""
 UNAVAILABLE_RETRY_AFTER = 1.0
+RESUMABLE_HEADER = b"x-weir-resumable"
 
 
 class Gateway(Struct, frozen=True):
@@ -64,12 +66,15 @@ class Exchange:
         writer = ResponseWriter(send, call_id)
         answering = Answering(self._codec, writer, call_id)
         try:
-            principal = self._authenticate(scope)
+            principal = presented_principal(self._gateway.keys, scope["headers"])
             if principal is None:
                 await answering.fail(_not_authenticated())
                 return
             envelope, request = await self._envelope(scope, receive, call_id, started, principal)
             answering.expect(envelope, request)
+            if envelope.streamed and _wants_resumable(scope):
+                writer.log = ReplayLog(self._gateway.bus.nc, call_id, principal)
+                await writer.log.open(self._gateway.bus.instance, self._codec.name)
             await self._exchange(envelope, receive, answering)
         except ClientGoneError:
             pass
@@ -78,13 +83,6 @@ class Exchange:
         except Exception:
             log.exception("call %s", call_id)
             await answering.fail(Failed(failure=FailureClass.INTERNAL, message="internal error"))
-
-    def _authenticate(self, scope: Scope) -> Principal | None:
-        for key in presented_keys(scope["headers"]):
-            principal = self._gateway.keys.principal(key)
-            if principal is not None:
-                return principal
-        return None
 
     async def _envelope(
         self, scope: Scope, receive: Receive, call_id: str, started: int, principal: Principal
@@ -137,8 +135,8 @@ class Exchange:
         """Runs until the answer is written. The client's disconnect cancels it, and so does
         the end of this process; either way the pipeline is told at once."""
         gateway = self._gateway
-        client = Client(receive)
-        gateway.running.add(answering, client)
+        client = Client(receive, answering)
+        gateway.running.add(client)
         receiver: ReplyReceiver | None = None
         try:
             receiver = await dispatch(
@@ -164,9 +162,15 @@ class Exchange:
             )
         finally:
             client.leave()
-            gateway.running.discard(answering)
+            gateway.running.discard(client)
             if receiver is not None:
                 gateway.bus.forget(receiver)
+
+
+def _wants_resumable(scope: Scope) -> bool:
+    return any(
+        name == RESUMABLE_HEADER and value.lower() == b"true" for name, value in scope["headers"]
+    )
 
 
 def _tags(scope: Scope) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from time import monotonic
 from typing import Any
 
+from shared.bus.replay import ReplayLog
 from shared.canonical.failures import FailureClass, InvalidRequestError
 
 Scope = MutableMapping[str, Any]
@@ -56,18 +57,27 @@ class ResponseWriter:
         self.started = False
         self.busy = False
         self.wrote = monotonic()
+        self.log: ReplayLog | None = None
+        self.detached = False
+
+    def detach(self) -> bool:
+        """Writes to the log alone from now on; False if there is none."""
+        self.detached = self.log is not None
+        return self.detached
 
     async def whole(
         self, status: int, body: bytes, content_type: str, headers: Headers | None = None
     ) -> None:
+        if self.log is not None:
+            await self.log.close()
         length = (b"content-length", str(len(body)).encode())
         await self.start(status, content_type, [*(headers or []), length])
-        await self._send({"type": "http.response.body", "body": body})
+        await self._emit({"type": "http.response.body", "body": body})
 
     async def start(self, status: int, content_type: str, headers: Headers) -> None:
         self.started = True
         self.wrote = monotonic()
-        await self._send(
+        await self._emit(
             {
                 "type": "http.response.start",
                 "status": status,
@@ -82,10 +92,18 @@ class ResponseWriter:
     async def write(self, body: bytes) -> None:
         if body:
             self.busy = True
-            await self._send({"type": "http.response.body", "body": body, "more_body": True})
+            if self.log is not None:
+                body = await self.log.append(body)
+            await self._emit({"type": "http.response.body", "body": body, "more_body": True})
             self.busy = False
             self.wrote = monotonic()
 
     async def finish(self) -> None:
         self.busy = True
-        await self._send({"type": "http.response.body", "body": b""})
+        if self.log is not None:
+            await self.log.close()
+        await self._emit({"type": "http.response.body", "body": b""})
+
+    async def _emit(self, message: Message) -> None:
+        if not self.detached:
+            await self._send(message)

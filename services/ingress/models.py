@@ -3,7 +3,6 @@
 Anthropic's dialect where the request bears `anthropic-version`, as its SDKs do; else OpenAI's.
 """
 
-from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote
 
@@ -49,10 +48,6 @@ class ModelList:
         return msgspec.json.encode(
             _anthropic_entry(model) if anthropic else _openai_entry(model, owner)
         )
-
-
-def speaks_anthropic(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    return any(name == b"anthropic-version" for name, _ in headers)
 
 
 def _anthropic_entry(model: str) -> dict[str, Any]:

@@ -1,0 +1,121 @@
+"""The numbered events of a resumable stream, as ingress logs them and another one reads them.
+
+They lie in a JetStream stream in memory, bounded in bytes and time; a reader notices a number
+that is missing. Nothing here knows HTTP.
+"""
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import nats.errors
+from msgspec import Struct
+from nats.js.api import DeliverPolicy
+
+from shared.framing.sse import SseSplitter
+
+from . import topology
+from .envelope import Principal
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.js import JetStreamContext
+
+
+class Logged(Struct, frozen=True, kw_only=True, array_like=True):
+    """Frames that went out together. `first` is the number of the first one; the message that
+    opens a log has none and says whose the stream is and which ingress (`instance`) runs it."""
+
+    first: int
+    frames: tuple[bytes, ...] = ()
+    ended: bool = False
+    instance: str = ""
+    protocol: str = ""
+    owner: Principal | None = None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Logged).decode
+
+
+class ReplayMissingError(Exception):
+    """There is no such stream, or a part of it is no longer kept."""
+
+
+class ReplayLog:
+    """Numbers one stream's frames and logs them. Frames are counted from 1."""
+
+    def __init__(self, nc: "Client", call_id: str, owner: Principal) -> None:
+        self._nc = nc
+        self._subject = topology.replay_subject(owner.tenant, call_id)
+        self._owner = owner
+        self._next = 1
+        self._splitter = SseSplitter()
+
+    async def open(self, instance: str, protocol: str) -> None:
+        head = Logged(first=0, instance=instance, protocol=protocol, owner=self._owner)
+        await self._nc.publish(self._subject, _encode(head))
+
+    async def append(self, data: bytes) -> bytes:
+        """Logs whole frames; returns them with their numbers. Comments have none, and are not
+        logged."""
+        frames = [frame for frame in self._splitter.feed(data) if frame.data or frame.event]
+        if not frames:
+            return data
+        first = self._next
+        numbered = tuple(
+            b"id: %d\n%b" % (number, frame.raw) for number, frame in enumerate(frames, first)
+        )
+        self._next += len(numbered)
+        await self._nc.publish(self._subject, _encode(Logged(first=first, frames=numbered)))
+        return b"".join(numbered)
+
+    async def close(self) -> None:
+        await self._nc.publish(self._subject, _encode(Logged(first=self._next, ended=True)))
+
+
+class ReplayReader:
+    """Reads a log from after a number on, and goes on as it grows."""
+
+    def __init__(self, js: "JetStreamContext", owner: Principal, call_id: str) -> None:
+        self._js = js
+        self._owner = owner
+        self._subject = topology.replay_subject(owner.tenant, call_id)
+        self.instance = ""
+        self.protocol = ""
+        self.ended = False
+
+    async def open(self, after: int, timeout: float) -> None:
+        """Raises ReplayMissingError, for another principal's stream too."""
+        self._next = after + 1
+        self._subscription = await self._js.subscribe(
+            self._subject,
+            stream=topology.REPLAY_STREAM,
+            ordered_consumer=True,
+            deliver_policy=DeliverPolicy.ALL,
+        )
+        head = await self._receive(timeout)
+        if head is None or head.owner != self._owner:
+            await self.close()
+            raise ReplayMissingError("there is no such stream")
+        self.instance, self.protocol = head.instance, head.protocol
+
+    async def next(self, timeout: float) -> bytes:
+        """The next frames; b"" if none came in time. Raises ReplayMissingError for a gap."""
+        logged = await self._receive(timeout)
+        if logged is None:
+            return b""
+        self.ended = logged.ended
+        if logged.first > self._next:
+            raise ReplayMissingError("a part of the stream is no longer kept")
+        fresh = logged.frames[self._next - logged.first :] if logged.frames else ()
+        self._next += len(fresh)
+        return b"".join(fresh)
+
+    async def close(self) -> None:
+        await self._subscription.unsubscribe()
+
+    async def _receive(self, timeout: float) -> Logged | None:
+        try:
+            return _decode((await self._subscription.next_msg(timeout)).data)
+        except nats.errors.TimeoutError:
+            return None
