@@ -85,7 +85,8 @@ def main(venv: Path, kind: str) -> int:
     display.start("weir itself")
     subprocess.run([str(python), *PIP, *LINKED], check=True)
     display.end()
-    (venv / f"{kind}.done").touch()
+    for done in ("run", "dev") if kind == "dev" else ("run",):  # what develops also runs
+        (venv / f"{done}.done").touch()
     return 0
 
 

@@ -42,6 +42,7 @@ log = logging.getLogger("weir.provider")
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
 MAX_MESSAGE = 2000
+BODY_END_WITHIN = 1.0
 
 
 class UpstreamRequest(Struct, frozen=True):
@@ -76,6 +77,8 @@ class Attempt:
         )
         self._head: Head | None = None
         self._request_id = ""
+        self._response: httpx.Response | None = None
+        self._reads: AsyncIterator[bytes]
 
     async def run(self) -> None:
         try:
@@ -99,7 +102,25 @@ class Attempt:
         except Exception:
             log.exception("attempt %s of call %s", self._envelope.number, self._envelope.call_id)
             end = _failed(FailureClass.INTERNAL, "the provider worker failed")
-        await self._finish(end)
+        try:
+            await self._finish(end)
+        finally:
+            await self._release(end)
+
+    async def _release(self, end: End) -> None:
+        """Closes the connection, or leaves it to the next call: a stream is over at its terminal
+        frame, but its body only a moment later."""
+        if self._response is None:
+            return
+        try:
+            if isinstance(end.outcome, Finished):
+                async with asyncio.timeout(BODY_END_WITHIN):
+                    async for _ in self._reads:
+                        pass
+        except (TimeoutError, httpx.HTTPError):
+            pass
+        finally:
+            await self._response.aclose()
 
     def _stopped(self) -> End:
         """Cancelled by the caller, or cut because this worker has to end."""
@@ -138,11 +159,9 @@ class Attempt:
         self._timer = Timer(self._timeouts, self._envelope.deadline - now_us())
         async with self._timer.running():
             self._sent_bytes = len(upstream.body)
-            response = await self._account.send(upstream.body, self._headers())
-            try:
-                return await self._read(response, upstream.dropped)
-            finally:
-                await response.aclose()
+            self._response = await self._account.send(upstream.body, self._headers())
+            self._reads = self._timed(self._response)
+            return await self._read(self._response, upstream.dropped)
 
     async def _encode_request(self) -> UpstreamRequest:
         """The client's own body for a vendor of its protocol; else what the codec makes of its
@@ -182,20 +201,23 @@ class Attempt:
         self._head = head
         if response.status_code != HTTPStatus.OK:
             return await self._read_error(response, head)
-        content_type = response.headers.get("content-type", "")
-        if self._envelope.streamed and "json" not in content_type:
-            return await self._read_stream(response, head)
-        return await self._read_whole(response, head)
+        if not self._envelope.streamed:
+            return await self._read_whole(head)
+        # Not all say what they send: OpenAI has streamed as application/json (recorded). Only an
+        # object is a whole answer; a frame of a stream never begins with a brace.
+        first = await anext(self._reads, b"")
+        self._reads = _after(first, self._reads)
+        return await (self._read_whole if first[:1] == b"{" else self._read_stream)(head)
 
     async def _read_error(self, response: httpx.Response, head: Head) -> End:
-        body = await self._read_bounded(response, MAX_ERROR_BYTES, truncate=True)
+        body = await self._read_bounded(MAX_ERROR_BYTES, truncate=True)
         text = self._account.scrub(body.decode("utf-8", "surrogateescape"))
         body = text.encode("utf-8", "surrogateescape")
         failed = self._codec.decode_error(response.status_code, response.headers, body)
         return End(outcome=failed, head=head, raw=body if self._same_protocol else b"")
 
-    async def _read_whole(self, response: httpx.Response, head: Head) -> End:
-        body = await self._read_bounded(response, MAX_ANSWER_BYTES, truncate=False)
+    async def _read_whole(self, head: Head) -> End:
+        body = await self._read_bounded(MAX_ANSWER_BYTES, truncate=False)
         answer = self._codec.decode_response(body)
         chunk = Chunk(
             raw=body if self._same_protocol else b"",
@@ -209,12 +231,12 @@ class Attempt:
             vendor_model=answer.started.model,
         )
 
-    async def _read_stream(self, response: httpx.Response, head: Head) -> End:
+    async def _read_stream(self, head: Head) -> End:
         """Forwards every read as one frame. The first one carries the head, so that a vendor
         which answers 200 and then an error is still an error to everybody."""
         reading = self._reading
         unsent: Head | None = head
-        async for data in self._reads(response):
+        async for data in self._reads:
             chunks = reading.feed(data)
             if chunks:
                 await self._sender.send(encode(Delivery(head=unsent, chunks=chunks)))
@@ -231,15 +253,15 @@ class Attempt:
             return _failed(FailureClass.UPSTREAM_ERROR, "the vendor's stream broke off")
         return End(outcome=reading.terminal)
 
-    async def _reads(self, response: httpx.Response) -> AsyncIterator[bytes]:
+    async def _timed(self, response: httpx.Response) -> AsyncIterator[bytes]:
         async for data in read(response):
             self._timer.progress()
             yield data
 
-    async def _read_bounded(self, response: httpx.Response, limit: int, *, truncate: bool) -> bytes:
+    async def _read_bounded(self, limit: int, *, truncate: bool) -> bytes:
         pieces: list[bytes] = []
         size = 0
-        async for data in self._reads(response):
+        async for data in self._reads:
             pieces.append(data)
             size += len(data)
             if size > limit:
@@ -247,6 +269,12 @@ class Attempt:
                     break
                 raise MalformedAnswerError(f"the vendor's answer exceeds {limit} bytes")
         return b"".join(pieces)[:limit]
+
+
+async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for data in rest:
+        yield data
 
 
 def _failed(failure: FailureClass, message: str, *, field: str | None = None) -> End:

@@ -58,7 +58,7 @@ def write_config(folder: Path, *, port: int, max_body_bytes: int) -> Path:
         "max_pending": max(4 * max_payload, 128 * MIB),
         "jetstream": {
             "store_dir": str(folder / "store"),
-            "max_memory_store": 256 * MIB,
+            "max_memory_store": 1024 * MIB,  # what streams may ask for; nothing is taken yet
             # Between two fsyncs. Killing the server loses nothing; losing power may lose this much.
             "sync_interval": "10s",
         },

@@ -11,7 +11,7 @@ from msgspec import Struct
 _QUESTION = "Why is a weir called a weir? Two sentences."
 _FIRST_QUERY = (
     "SELECT started, model, vendor, outcome, input_tokens, output_tokens, cost "
-    "FROM weir.calls ORDER BY started DESC LIMIT 10 FORMAT PrettyCompactMonoBlock"
+    "FROM calls ORDER BY started DESC LIMIT 10 FORMAT PrettyCompactMonoBlock"
 )
 
 

@@ -32,7 +32,7 @@ def error_text(path: str, body: Any) -> str:
     """The message of an error, having checked the protocol's shape."""
     if path == MESSAGES:
         assert body["type"] == "error"
-        assert body["error"]["type"].endswith("_error")
+        assert body["error"]["type"].endswith(("_error", "request_too_large"))
     else:
         assert set(body["error"]) >= {"message", "type", "param", "code"}
     return body["error"]["message"]

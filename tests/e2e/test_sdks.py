@@ -1,6 +1,7 @@
 """The vendors' own SDKs as clients: each client protocol to each vendor's protocol."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import anthropic
@@ -19,13 +20,15 @@ QUESTION = "What is the weather in Paris?"
 
 
 @pytest.fixture
-def claude(stack: Stack) -> anthropic.Anthropic:
-    return anthropic.Anthropic(base_url=stack.url, api_key=stack.key, max_retries=0)
+def claude(stack: Stack) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(base_url=stack.url, api_key=stack.key, max_retries=0) as client:
+        yield client
 
 
 @pytest.fixture
-def gpt(stack: Stack) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{stack.url}/v1", api_key=stack.key, max_retries=0)
+def gpt(stack: Stack) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{stack.url}/v1", api_key=stack.key, max_retries=0) as client:
+        yield client
 
 
 def sent_to_vendor(stack: Stack) -> dict[str, Any]:

@@ -71,6 +71,21 @@ def call(stack: Stack, path: str, item: dict[str, Any], body: bytes) -> tuple[in
     return answer.status, received
 
 
+def expected(item: dict[str, Any]) -> bytes:
+    """The recorded answer; without the usage chunk in the two recordings that have one although
+    their requests, as recorded, had not asked: a client sees that chunk only if it did."""
+    body = recorded_body(item)
+    asked = (item["request_body"].get("stream_options") or {}).get("include_usage")
+    if asked or not item["streamed"] or b'"choices":[],' not in body:
+        return body
+    frames = body.split(b"\n\n")
+    return b"\n\n".join(
+        frame
+        for frame in frames
+        if not (b'"choices":[],' in frame and b'"usage":' in frame and b'"usage":null' not in frame)
+    )
+
+
 def difference(sent: bytes, received: bytes, model: str, *, chat: bool) -> str:
     """How the vendor's bytes differ from the client's beyond what they must; "" if not."""
     ours, theirs = _members.decode(sent), _members.decode(received)
@@ -104,7 +119,7 @@ def test_every_recorded_interaction_passes_unchanged(
     def problem(item: dict[str, Any]) -> str:
         body = client_bytes(item, provider)
         status, answer = call(stack, path, item, body)
-        if (status, answer) != (item["status"], recorded_body(item)):
+        if (status, answer) != (item["status"], expected(item)):
             return f"{item['id']}: answered {status} with {answer[-200:]!r}"
         model = item["request_body"]["model"]
         changed = difference(body, received[item["id"]], model, chat=provider == "openai")
