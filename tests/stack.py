@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,11 +24,10 @@ class Program:
     def __init__(self, words: list[str], ready_file: Path, env: dict[str, str], log: Path) -> None:
         self.ready_file = ready_file
         self.log = log
-        inherited = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "services", *words, "--ready-file", str(ready_file)],
-                env={**inherited, "PYTHONPATH": str(ROOT), **env},
+                env={**_inherited(), **env},
                 cwd=log.parent,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -54,6 +55,12 @@ class Program:
         except subprocess.TimeoutExpired:
             self.process.kill()
             return self.process.wait()
+
+
+def _inherited() -> dict[str, str]:
+    """What a child gets of this process's environment: no vendor's key above all."""
+    passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return {**passed, "PYTHONPATH": str(ROOT)}
 
 
 def eventually(probe: Callable[[], Any], timeout: float = 20.0) -> Any:
@@ -91,6 +98,32 @@ class Stack:
             return [tuple(row) for row in client.query(sql, parameters=parameters).result_rows]
         finally:
             client.close()
+
+    def new_key(self, tenant: str, agent: str) -> str:
+        """A fresh key, once ingress knows it."""
+        made = subprocess.run(
+            [
+                *(sys.executable, "-m", "services", "keys", "create"),
+                *("--tenant", tenant, "--agent", agent),
+            ],
+            env={**_inherited(), "NATS_URL": self.nats_url},
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        key = made.stdout.strip()
+
+        def known() -> bool:
+            asked = urllib.request.Request(f"{self.url}/v1/models", headers={"x-api-key": key})
+            try:
+                with urllib.request.urlopen(asked):
+                    return True
+            except urllib.error.HTTPError:
+                return False
+
+        eventually(known)
+        return key
 
     def rows(self, where: str, columns: str = "*", count: int = 1) -> list[tuple[Any, ...]]:
         """The rows of `calls` that match, once there are `count` of them."""
