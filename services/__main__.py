@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_up(add)
     _add_run(add)
     _add_keys(add)
+    _add_tail(add)
     _add_servers(add)
     add("version", help="print the version")
     return parser
@@ -102,6 +103,13 @@ def _add_keys(add: AddParser) -> None:
     actions.add_parser("list", help="id, tenant, agent and state of every key")
     revoke = actions.add_parser("revoke", help="end a key, everywhere, within seconds")
     revoke.add_argument("id", help="as `weir keys list` shows it")
+
+
+def _add_tail(add: AddParser) -> None:
+    tail = add("tail", help="running calls' events, live")
+    tail.add_argument("--tenant", default="", help="only this tenant's")
+    tail.add_argument("--agent", default="", help="only this agent's")
+    tail.add_argument("--call", default="", metavar="ID", help="only this call's")
 
 
 def _add_servers(add: AddParser) -> None:

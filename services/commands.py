@@ -140,6 +140,15 @@ async def _manage_keys(options: Namespace) -> int:
     return 0
 
 
+def tail(options: Namespace) -> int:
+    from services.tail import tail as show
+    from shared.bus.tap import Interest
+
+    interest = Interest(options.tenant, options.agent, options.call)
+    asyncio.run(show(Settings.from_env().nats_url, interest))
+    return 0
+
+
 def show_version(_: Namespace) -> int:
     try:
         number = version("weir")
@@ -156,6 +165,7 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "clickhouse": clickhouse,
     "model": model,
     "keys": keys,
+    "tail": tail,
     "version": show_version,
 }
 

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import signal
 
-
 COLLECT_AFTER = 50_000
 """Objects allocated before the youngest generation is collected. What a call allocates dies by
 its reference count; at Python's own 700 collecting cost a tenth of the CPU here (measured)."""

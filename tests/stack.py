@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -18,20 +19,35 @@ START_SECONDS = 90.0
 PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
 
 
-class Program:
-    """A child process that writes a ready file."""
+class Command:
+    """A child process of this program, its output in a file."""
 
-    def __init__(self, words: list[str], ready_file: Path, env: dict[str, str], log: Path) -> None:
-        self.ready_file = ready_file
+    def __init__(self, words: list[str], env: dict[str, str], log: Path) -> None:
         self.log = log
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "services", *words, "--ready-file", str(ready_file)],
+                [sys.executable, "-m", "services", *words],
                 env={**_inherited(), **env},
                 cwd=log.parent,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(40)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+
+class Program(Command):
+    """One that writes a ready file."""
+
+    def __init__(self, words: list[str], ready_file: Path, env: dict[str, str], log: Path) -> None:
+        self.ready_file = ready_file
+        super().__init__([*words, "--ready-file", str(ready_file)], env, log)
 
     def ready(self) -> dict[str, Any]:
         """What the ready file says, once it is there."""
@@ -47,14 +63,6 @@ class Program:
                 return None
 
         return eventually(written, START_SECONDS)
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.wait(40)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return self.process.wait()
 
 
 def _inherited() -> dict[str, str]:
@@ -98,6 +106,16 @@ class Stack:
             return [tuple(row) for row in client.query(sql, parameters=parameters).result_rows]
         finally:
             client.close()
+
+    @contextmanager
+    def command(self, *words: str) -> Generator["Command"]:
+        """`weir ...` beside this gateway, until the block is left."""
+        with tempfile.TemporaryDirectory() as folder:
+            command = Command([*words], {"NATS_URL": self.nats_url}, Path(folder) / "log")
+            try:
+                yield command
+            finally:
+                command.stop()
 
     def new_key(self, tenant: str, agent: str) -> str:
         """A fresh key, once ingress knows it."""

@@ -14,6 +14,7 @@ from services.pipeline.router import Router
 from shared.bus import topology
 from shared.bus.envelope import decode_call
 from shared.bus.replies import ReplySender
+from shared.bus.tap import Tap
 from shared.bus.worker import Worker
 from shared.config import Settings
 from shared.lifecycle import Stop, settle
@@ -29,7 +30,9 @@ async def serve(settings: Settings, ready: Callable[[dict[str, str]], None]) -> 
     js = worker.bus.nc.jetstream(publish_async_max_pending=MAX_UNACKNOWLEDGED)
     await topology.declare(js, settings.replicas)
     audit = AuditLog(js)
-    services = Services(worker.bus, Router(settings), step.load(), audit, settings.timeouts)
+    tap = Tap(worker.bus.nc)
+    await tap.open()
+    services = Services(worker.bus, Router(settings), step.load(), audit, tap, settings.timeouts)
 
     async def run(body: bytes, sender: ReplySender) -> None:
         await Call(decode_call(body), sender, services).run()

@@ -36,6 +36,7 @@ from shared.bus.replies import (
     ReplyReceiver,
     ReplySender,
 )
+from shared.bus.tap import Tap
 from shared.canonical.answer import unfold
 from shared.canonical.events import Cancelled, Event, Failed, Finished, FinishReason
 from shared.canonical.failures import FailureClass
@@ -65,9 +66,16 @@ class Services:
     """What all calls of a pipeline process share."""
 
     def __init__(
-        self, bus: Bus, router: Router, steps: Steps, audit: AuditLog, timeouts: Timeouts
+        self,
+        bus: Bus,
+        router: Router,
+        steps: Steps,
+        audit: AuditLog,
+        tap: Tap,
+        timeouts: Timeouts,
     ) -> None:
         self.bus = bus
+        self.tap = tap
         self.js = audit.js
         self.router = router
         self.steps = steps
@@ -200,7 +208,10 @@ class Call:
                 return self._last(frame)
             if self._first_token is None:
                 self._first_token = now_us()
-            await self._sender.send(self._passed(frame))
+            payload = self._passed(frame)
+            if self._services.tap.listening:
+                await self._services.tap.show(self._envelope, Kind.EVENTS, payload)
+            await self._sender.send(payload)
 
     def _passed(self, frame: Frame) -> bytes:
         if not self._services.steps.on_event:
@@ -261,8 +272,11 @@ class Call:
         self._services.audit.finish(record)
         if self._envelope.claim:
             await claims.discard(self._services.js, self._envelope.claim)
+        payload = encode(end) if end_bytes is None else end_bytes
+        if self._services.tap.listening:
+            await self._services.tap.show(self._envelope, Kind.END, payload)
         try:
-            await self._sender.end(encode(end) if end_bytes is None else end_bytes)
+            await self._sender.end(payload)
         finally:
             for step in self._services.steps.after:
                 try:

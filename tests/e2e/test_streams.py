@@ -214,3 +214,19 @@ def test_a_hundred_streams_at_once_all_arrive_whole(stack: Stack) -> None:
     for thread in threads:
         thread.join()
     assert results == [True] * 100
+
+
+def test_the_tap_shows_running_calls_to_who_asks(stack: Stack, client: httpx.Client) -> None:
+    with stack.command("tail", "--agent", "default") as tail:
+
+        def shown() -> bool:
+            client.post(CHAT, json=body("openai/sim:chunks=2", stream=True))
+            return "finished stop" in tail.log.read_text()
+
+        eventually(shown)
+        client.post(MESSAGES, json=body("openai/sim:chunks=2", stream=False))
+        eventually(lambda: tail.log.read_text().count("finished") > 1)
+        lines = tail.log.read_text().splitlines()
+    assert any("started" in line for line in lines)
+    assert any("text" in line for line in lines)
+    assert all("default/default" in line for line in lines)

@@ -86,10 +86,20 @@ class Running:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.read().decode().strip()
 
+    def children(self) -> list[int]:
+        listed = subprocess.run(
+            ["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True
+        )
+        pairs = [line.split() for line in listed.stdout.splitlines()]
+        return [int(pid) for pid, parent in pairs if int(parent) == self.process.pid]
+
     def end(self, number: signal.Signals) -> int:
+        """End it; all that it has started must be gone, too."""
+        children = self.children()
+        assert len(children) == len(ROLES)
         self.process.send_signal(number)
         status = self.process.wait(30)
-        _until(lambda: not any(_alive(pid) for pid in self.ready["pids"].values()), 10)
+        _until(lambda: not any(_alive(pid) for pid in children), 10)
         return status
 
 
@@ -195,11 +205,14 @@ def test_a_second_start_on_the_same_data_is_refused(up: Running, folder: Path) -
     assert str(up.process.pid) in line
 
 
-def test_a_role_that_dies_is_started_again(up: Running) -> None:
-    os.kill(up.ready["pids"]["provider"], signal.SIGKILL)
-    _until(lambda: "provider is ready again" in up.said, within=20)
+@pytest.mark.parametrize("role", sorted(ROLES))
+def test_a_role_that_dies_is_started_again(up: Running, role: str) -> None:
+    calls = int(up.query("SELECT count() FROM calls"))
+    os.kill(up.ready["pids"][role], signal.SIGKILL)
+    _until(lambda: f"{role} is ready again" in up.said, within=20)
     answer = subprocess.run(up.line("/v1/messages"), capture_output=True, text=True, check=True)
     assert "message_stop" in answer.stdout
+    _until(lambda: int(up.query("SELECT count() FROM calls")) > calls, within=20)
 
 
 def test_ctrl_c_stops_everything_and_the_next_start_finds_its_data(tmp_path: Path) -> None:
