@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 
 from services.pipeline import step
-from services.pipeline.audit_log import MAX_UNACKNOWLEDGED, AuditLog
+from services.pipeline.audit_log import AuditLog
 from services.pipeline.call import Call, Services
 from services.pipeline.router import Router
 from shared.bus import topology
@@ -27,9 +27,9 @@ async def serve(settings: Settings, ready: Callable[[dict[str, str]], None]) -> 
     stop = Stop()
     worker = Worker("pipeline", settings)
     await worker.connect()
-    js = worker.bus.nc.jetstream(publish_async_max_pending=MAX_UNACKNOWLEDGED)
-    await topology.declare(js, settings.replicas)
-    audit = AuditLog(js)
+    await topology.declare(worker.bus.nc.jetstream(), settings.replicas)
+    audit = AuditLog(worker.bus.nc, worker.bus.instance)
+    await audit.open()
     tap = Tap(worker.bus.nc)
     await tap.open()
     services = Services(worker.bus, Router(settings), step.load(), audit, tap, settings.timeouts)

@@ -6,11 +6,10 @@ relay forwards frames as they came, without decoding them, unless a step wants t
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from services.pipeline.audit_log import AuditLog, NotRecordedError
+from services.pipeline.audit_log import Admission, AuditLog, NotRecordedError
 from services.pipeline.record import admitted, call_record
 from services.pipeline.router import Router, Target
 from services.pipeline.step import CallView, Proceed, Reject, Steps
@@ -45,9 +44,6 @@ from shared.clock import now_us
 from shared.config import Timeouts
 from shared.protocols.registry import CODECS
 
-if TYPE_CHECKING:
-    from nats.js.api import PubAck
-
 log = logging.getLogger("weir.pipeline")
 
 CANCEL_GRACE = 2.0
@@ -76,7 +72,7 @@ class Services:
     ) -> None:
         self.bus = bus
         self.tap = tap
-        self.js = audit.js
+        self.js = bus.nc.jetstream()
         self.router = router
         self.steps = steps
         self.audit = audit
@@ -98,7 +94,7 @@ class Call:
         self._sender = sender
         self._services = services
         self._view = CallView(envelope, services.load_request)
-        self._admission: asyncio.Future[PubAck] | None = None
+        self._admission: Admission | None = None
         self._target: Target | None = None
         self._attempts = 0
         self._first_token: int | None = None
@@ -109,11 +105,14 @@ class Call:
             end, end_bytes = await self._serve()
         except CallFailed as error:
             end = End(outcome=error.failed)
+        except NotRecordedError as error:
+            end = End(outcome=Failed(failure=FailureClass.UNAVAILABLE, message=str(error)))
         except asyncio.CancelledError:
             end = self._stopped(End(outcome=Cancelled()))
         except Exception:
             log.exception("call %s", self._envelope.call_id)
             end = End(outcome=Failed(failure=FailureClass.INTERNAL, message="the call failed"))
+        self._sender.on_cancel = None  # from here on nothing may keep the record from its way
         await self._finalize(end, end_bytes)
 
     async def _serve(self) -> tuple[End, bytes | None]:
@@ -269,7 +268,7 @@ class Call:
             first_token=self._first_token,
             instance=self._services.bus.instance,
         )
-        self._services.audit.finish(record)
+        await self._services.audit.finish(record)
         if self._envelope.claim:
             await claims.discard(self._services.js, self._envelope.claim)
         payload = encode(end) if end_bytes is None else end_bytes

@@ -76,6 +76,11 @@ def tap_subject(tenant: str, agent: str) -> str:
     return f"{PREFIX}.tap.{tenant}.{agent}"
 
 
+def ack_subject(instance: str, number: int | str) -> str:
+    """Where JetStream acknowledges what a process has published; one wildcard inbox a process."""
+    return f"{PREFIX}.ack.{instance}.{number}"
+
+
 def audit_subject(tenant: str, call_id: str, kind: str) -> str:
     """`kind` is "admitted" or "finished"; each call has at most one message on each."""
     return f"{PREFIX}.audit.{shard_of(tenant)}.{call_id}.{kind}"
