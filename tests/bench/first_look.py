@@ -18,8 +18,8 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
-from tests.bench.load import call_body, load, request_bytes, summary  # noqa: E402
-from tests.stack import Stack, gateway, simulated_vendor, vendors_at  # noqa: E402
+from tests.bench.load import call_body, load, request_bytes, summary
+from tests.stack import Stack, gateway, simulated_vendor, vendors_at
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PATH, MODEL = "/v1/chat/completions", "openai/sim:chunks=50"

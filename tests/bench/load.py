@@ -85,7 +85,9 @@ async def load(url: str, request: bytes, in_flight: int, seconds: float) -> tupl
     loop = asyncio.get_running_loop()
     connections = [
         await loop.create_connection(
-            lambda: Connection(request, tally, began + seconds), where.hostname, where.port
+            lambda: Connection(request, tally, began + seconds),
+            where.hostname or "",
+            where.port or 80,
         )
         for _ in range(in_flight)
     ]

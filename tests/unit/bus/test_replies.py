@@ -31,14 +31,14 @@ class Network:
         self.receiver = ReplyReceiver(1, "reply", self._to_sender)
         self.sender = ReplySender("reply", "control", self._to_receiver)
 
-    async def _to_receiver(self, _subject: str, data: bytes = b"", reply: str = "") -> None:
-        frame = decode_frame(data)
+    async def _to_receiver(self, subject: str, payload: bytes = b"", reply: str = "") -> None:
+        frame = decode_frame(payload)
         self.frames.append(frame)
         if self.passes(frame):
             await self.receiver.receive(frame)
 
-    async def _to_sender(self, _subject: str, data: bytes = b"", reply: str = "") -> None:
-        control = decode_control(data)
+    async def _to_sender(self, subject: str, payload: bytes = b"", reply: str = "") -> None:
+        control = decode_control(payload)
         self.controls.append(control)
         await self.sender.hear(control)
 
