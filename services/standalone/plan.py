@@ -49,6 +49,9 @@ class Plan:
         self._data = data
         local = options.model and local_model.is_installed()
         self._stand_in_model = local_model.NAME if local else SIMULATED_MODEL
+        # A vendor's key adds the vendor; only who chose a provider gets that one alone.
+        beside_vendors = local and not env.get("LLM_PROVIDER")
+        self._wants_stand_in = beside_vendors or not settings.providers
         self._host = options.host or settings.host
         port = settings.port if options.port is None else options.port
         self._port = ports.claim(port, "--port", self._host)
@@ -67,16 +70,14 @@ class Plan:
             return info
 
         foundations = [start(self._nats()), start(self._clickhouse())]
-        if not self._settings.providers:
+        if self._wants_stand_in:
             foundations.append(start(self._stand_in()))
         nats, clickhouse, *stand_in = await _together(*foundations)
         self._env |= {"NATS_URL": nats["url"], "CLICKHOUSE_URL": clickhouse["url"]}
         for answering in stand_in:
             self._env |= {
-                "LLM_PROVIDER": "openai_compatible",
-                "LLM_BASE_URL": f"{answering['url']}/v1",
-                "LLM_DEFAULT_MODEL": self._stand_in_model,
-                "LLM_API_KEY": "none",  # neither wants one; it keeps a vendor's key from them
+                "WEIR_LOCAL_MODEL": self._stand_in_model,
+                "WEIR_LOCAL_URL": f"{answering['url']}/v1",
             }
         await start(self._role("audit"))
         await _together(start(self._role("provider")), start(self._role("pipeline")))

@@ -79,6 +79,8 @@ class Supervisor:
                 await child.start()
             except StartError as error:
                 self._say("\n".join([str(error), *error.lines[-1:]]))
+            except OSError as error:
+                self._say(f"{child.part.role} cannot be started: {error.strerror}")
             else:
                 self._say(f"{child.part.role} is ready again")
 

@@ -14,7 +14,8 @@ from shared.protocols.codec import (
     patch_members,
 )
 
-from . import errors, request, response
+from . import errors, response
+from . import request as requests
 from .stream_decoder import AnthropicStreamDecoder
 from .stream_encoder import AnthropicStreamEncoder
 from .wire import NAME
@@ -27,10 +28,10 @@ class AnthropicMessages:
     keep_alive = encode_frame(b'{"type": "ping"}', "ping")
 
     def decode_request(self, body: bytes) -> Request:
-        return request.decode_request(body)
+        return requests.decode_request(body)
 
-    def encode_request(self, request_: Request, *, model: str) -> EncodedRequest:
-        return request.encode_request(request_, model=model)
+    def encode_request(self, request: Request, *, model: str) -> EncodedRequest:
+        return requests.encode_request(request, model=model)
 
     def patch_request(self, raw: bytes, *, model: str, stream: bool) -> bytes:
         """Anthropic reports usage in every stream, so only the model's name changes."""
