@@ -1,6 +1,8 @@
 """Made-up audit records, and a publisher of them."""
 
+import asyncio
 import random
+from typing import Self
 from uuid import UUID
 
 import nats
@@ -65,9 +67,7 @@ def admitted(number: int, **changes: object) -> Admitted:
     """The admission of `finished(number)`."""
     record = finished(number)
     values: dict[str, object] = {
-        name: getattr(record, name)
-        for name in Admitted.__struct_fields__
-        if name not in ("lease_until",)
+        name: getattr(record, name) for name in Admitted.__struct_fields__ if name != "lease_until"
     }
     return Admitted(**(values | {"lease_until": now_us() + 900 * SECOND} | changes))  # type: ignore[arg-type]
 
@@ -86,16 +86,22 @@ class Publisher:
         await topology.declare(publisher.js)
         return publisher
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
     async def close(self) -> None:
         await self.nc.close()
 
     async def publish(self, *records: Admitted | CallRecord) -> None:
-        acknowledgements = [await self._publish(record) for record in records]
-        for acknowledgement in acknowledgements:
-            await acknowledgement
+        """In order. Raises what JetStream answers: nats-py's `publish_async` never would."""
+        for start in range(0, len(records), 500):
+            await asyncio.gather(*map(self._publish, records[start : start + 500]))
 
-    async def _publish(self, record: Admitted | CallRecord):  # noqa: ANN202 - nats-py's future
+    async def _publish(self, record: Admitted | CallRecord) -> None:
         kind = "admitted" if isinstance(record, Admitted) else "finished"
         subject = topology.audit_subject(record.tenant, record.call_id, kind)
         only_once = {Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: "0"}
-        return await self.js.publish_async(subject, encode_record(record), headers=only_once)
+        await self.js.publish(subject, encode_record(record), headers=only_once, timeout=20)

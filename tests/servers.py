@@ -50,8 +50,20 @@ class Role:
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def start(self, *, wait: bool = True) -> None:
-        reading, writing = os.pipe()
+        self.launch()
+        if wait:
+            self.await_ready()
+        else:
+            os.close(self._told)
+
+    def launch(self) -> None:
+        """Without waiting: see `await_ready`."""
+        self._told, writing = os.pipe()
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "services", *self._words, "--ready-fd", str(writing)],
@@ -63,9 +75,10 @@ class Role:
                 stderr=output,
             )
         os.close(writing)
-        with open(reading, "rb") as told:  # noqa: PTH123 - a file descriptor
-            if wait:
-                self.info = self._read_info(told.fileno())
+
+    def await_ready(self) -> None:
+        with open(self._told, "rb") as told:  # noqa: PTH123 - a file descriptor
+            self.info = self._read_info(told.fileno())
 
     def _read_info(self, fd: int) -> dict[str, Any]:
         with selectors.DefaultSelector() as selector:
@@ -121,7 +134,7 @@ class Nats:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
+        self.folder = folder
         self.port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -132,8 +145,8 @@ class Nats:
         return self._process.pid
 
     def start(self) -> None:
-        config = nats_server.write_config(self._folder, port=self.port, max_body_bytes=32 * MIB)
-        with (self._folder / "nats.log").open("ab") as output:
+        config = nats_server.write_config(self.folder, port=self.port, max_body_bytes=32 * MIB)
+        with (self.folder / "nats.log").open("ab") as output:
             self._process = subprocess.Popen(
                 [nats_server.find_binary(), "--config", str(config)],
                 preexec_fn=ends_with_parent(),  # noqa: PLW1509 - one libc call

@@ -343,8 +343,10 @@ def test_a_block_may_begin_with_what_looks_like_white_space(
         "INSERT INTO forms (a, b) VALUES (1, 'x;y'), (2, 'z')",
         "insert into table forms settings max_threads=1 format CSV\n1,x;y\n2,z\n",
         "INSERT INTO `forms` (`a`, `b`) FORMAT TSV 1\tx;y\n2\tz",
-        'INSERT /* FORMAT CSV */ INTO forms -- VALUES\n FORMAT JSONEachRow {"a": 1, "b": "x;y"}'
-        + ' {"a": 2, "b": "z"}',
+        (
+            "INSERT /* FORMAT CSV */ INTO forms -- VALUES\n FORMAT JSONEachRow "
+            '{"a": 1, "b": "x;y"} {"a": 2, "b": "z"}'
+        ),
         "INSERT INTO forms SELECT number + 1, ['x;y', 'z'][number + 1] FROM numbers(2);",
         "INSERT INTO forms (SELECT number + 1, ['x;y', 'z'][number + 1] FROM numbers(2))",
         "INSERT INTO FUNCTION remote_free('x') SELECT 1",

@@ -1,0 +1,1 @@
+"""audit: the audit stream into ClickHouse, exactly once; and the embedded ClickHouse."""
