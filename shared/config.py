@@ -24,12 +24,12 @@ class Timeouts(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    connect: float = Field(10.0, gt=0)
-    first_token: float = Field(300.0, gt=0)
-    idle: float = Field(120.0, gt=0)
-    total: float = Field(900.0, gt=0)
-    dispatch: float = Field(0.8, gt=0)
-    drain: float = Field(30.0, gt=0)
+    connect: float = Field(10.0, gt=0, allow_inf_nan=False)
+    first_token: float = Field(300.0, gt=0, allow_inf_nan=False)
+    idle: float = Field(120.0, gt=0, allow_inf_nan=False)
+    total: float = Field(900.0, gt=0, allow_inf_nan=False)
+    dispatch: float = Field(0.8, gt=0, allow_inf_nan=False)
+    drain: float = Field(30.0, gt=0, allow_inf_nan=False)
 
 
 class ProviderSettings(BaseModel):

@@ -5,6 +5,7 @@ and nothing on the way has changed them; everything else is encoded from canonic
 """
 
 from itertools import chain
+from urllib.parse import quote
 
 from services.ingress.http import Headers, ResponseWriter
 from shared.bus.envelope import (
@@ -26,6 +27,8 @@ from shared.protocols.codec import AnswerContext, Codec, StreamEncoder
 
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream; charset=utf-8"
+PLAIN = "!#$&'()*+,-./:;<=>?@[]^_`{|}~"
+MAX_HEADER = 4000
 STREAM_HEADERS: Headers = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
 
 
@@ -55,11 +58,13 @@ class Answering:
         """The client is gone; True if the answer goes on for one that may come back."""
         return self._writer.detach()
 
-    async def keep_alive(self, silent_since: float) -> None:
-        """Writes a sign of life to a stream that has been silent since then. A client that gets
-        one before the first content has its 200: an error after it is one in mid-stream."""
-        if not self._streamed or self._writer.busy or self._writer.wrote > silent_since:
-            return
+    def silent_since(self, time: float) -> bool:
+        """Whether this is a stream that has been silent since then, and is not just writing."""
+        return self._streamed and not self._writer.busy and self._writer.wrote <= time
+
+    async def keep_alive(self) -> None:
+        """Writes a sign of life. A client that gets one before the first content has its 200: an
+        error after it is one in mid-stream."""
         if self._writer.started:
             await self._writer.write(self._codec.keep_alive)
         else:
@@ -155,14 +160,14 @@ class Answering:
         if self._head is None:
             return []
         headers = [
-            (name.encode("latin-1"), value.encode("latin-1"))
+            (name.encode("latin-1"), value.encode("latin-1", "replace"))
             for name, value in self._head.headers.items()
             if name != "content-type"
         ]
         if self._head.dropped:
-            headers.append(
-                (b"x-weir-dropped", ", ".join(self._head.dropped).encode("latin-1", "replace"))
-            )
+            # The paths hold the client's own field names: nothing of them may end the header.
+            paths = ", ".join(quote(path, safe=PLAIN) for path in self._head.dropped)
+            headers.append((b"x-weir-dropped", paths[:MAX_HEADER].encode()))
         return headers
 
     def _error_headers(self, failed: Failed) -> Headers:

@@ -32,6 +32,8 @@ from shared.protocols.registry import CODECS
 JSON = "application/json"
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 BACKLOG = 2048
+CUT_GRACE = 3.0
+"""How long a client may take to read how its answer ended, in seconds."""
 
 CALL_PATHS = {"/v1/messages": "anthropic_messages", "/v1/chat/completions": "openai_chat"}
 """Where each protocol's calls come in."""
@@ -151,6 +153,7 @@ async def serve(settings: Settings, ready: Callable[[dict[str, str]], None]) -> 
     js = bus.nc.jetstream()
     await topology.declare(js, settings.replicas)
     keys = KeyMirror(js)
+    bus.on_reconnected.append(keys.read_afresh)
     await keys.start()
     running = Running()
     await listen(bus, running)
@@ -183,4 +186,7 @@ async def _finish(serving: asyncio.Task[None], stop: Stop, running: Running, gra
     await asyncio.wait((serving, cut), timeout=grace, return_when=asyncio.FIRST_COMPLETED)
     cut.cancel()
     running.cut()
-    await serving
+    await asyncio.wait((serving,), timeout=CUT_GRACE)
+    if not serving.done():  # a client that neither sends nor reads
+        serving.cancel()
+        await asyncio.wait((serving,), timeout=CUT_GRACE)

@@ -9,8 +9,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-import nats.errors
-from nats.js.errors import Error as JetStreamError
+import msgspec
 from nats.js.kv import KeyValue
 
 from shared.bus import keys, topology
@@ -34,6 +33,7 @@ class KeyMirror:
         self._records: dict[str, keys.KeyRecord] = {}
         self._loaded = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     @property
     def loaded(self) -> bool:
@@ -45,8 +45,9 @@ class KeyMirror:
         await self._loaded.wait()
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        for task in (self._task, self._watching):
+            if task is not None:
+                task.cancel()
 
     def principal(self, key: str) -> Principal | None:
         """Whose key this is; None if it is nobody's, revoked or expired."""
@@ -58,11 +59,19 @@ class KeyMirror:
             return None
         return record.principal
 
+    def read_afresh(self) -> None:
+        """The connection was away, and with it the server's side of the watch."""
+        if self._watching is not None:
+            self._watching.cancel()
+
     async def _follow(self) -> None:
         while True:
-            try:
-                await self._follow_once()
-            except (nats.errors.Error, JetStreamError) as error:
+            self._watching = asyncio.create_task(self._follow_once())  # noqa: TID251 - awaited
+            await asyncio.wait((self._watching,))
+            if self._watching.cancelled():
+                continue
+            error = self._watching.exception()
+            if error is not None:
                 log.warning("the key mirror starts again: %s", type(error).__name__)
                 await asyncio.sleep(RETRY_AFTER)
 
@@ -89,10 +98,12 @@ class KeyMirror:
     @staticmethod
     def _apply(records: dict[str, keys.KeyRecord], entry: KeyValue.Entry) -> None:
         key_id, value = entry.key or "", entry.value
-        if value:
-            records[key_id] = keys.decode_record(value)
-        else:
-            records.pop(key_id, None)
+        records.pop(key_id, None)
+        try:
+            if value:
+                records[key_id] = keys.decode_record(value)
+        except msgspec.DecodeError:
+            log.warning("the record of key %s cannot be read: the key is refused", key_id)
 
 
 def presented_principal(mirror: KeyMirror, headers: list[tuple[bytes, bytes]]) -> Principal | None:

@@ -53,6 +53,7 @@ class Running:
 
     def __init__(self) -> None:
         self._clients: dict[str, Client] = {}
+        self._writing: set[asyncio.Task[None]] = set()
         self._ticker = asyncio.create_task(self._tick(), name="keep-alive")  # noqa: TID251 - kept
 
     def add(self, client: Client) -> None:
@@ -76,14 +77,21 @@ class Running:
             client.cut()
 
     def stop(self) -> None:
-        self._ticker.cancel()
+        for task in (self._ticker, *self._writing):
+            task.cancel()
+
+    def _wrote(self, task: asyncio.Task[None]) -> None:
+        self._writing.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.warning("keep-alive", exc_info=task.exception())
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK)
             due = monotonic() - KEEP_ALIVE_AFTER
             for client in tuple(self._clients.values()):
-                try:
-                    await client.answering.keep_alive(due)
-                except Exception:
-                    log.exception("keep-alive")
+                if client.answering.silent_since(due):
+                    # A task of its own: a client that reads nothing must not keep the others' back.
+                    task = asyncio.create_task(client.answering.keep_alive())  # noqa: TID251 - kept
+                    self._writing.add(task)
+                    task.add_done_callback(self._wrote)

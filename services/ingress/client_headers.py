@@ -34,7 +34,8 @@ def forwarded(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
         name = raw_name.decode("latin-1")
         if name in HOP_BY_HOP or name in SECRET or name.startswith(DROPPED_PREFIXES):
             continue
-        passed[name] = value.decode("latin-1")
+        text = value.decode("latin-1")
+        passed[name] = f"{passed[name]}, {text}" if name in passed else text
     return passed
 
 

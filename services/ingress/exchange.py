@@ -7,6 +7,7 @@ decode it still sends to the pipeline, as refused, so that such a call has its r
 import asyncio
 import logging
 
+import nats.errors
 from msgspec import Struct
 
 from services.ingress import client_headers
@@ -111,7 +112,7 @@ class Exchange:
             deadline=started + int(settings.timeouts.total * 1e6),
             request=(
                 encode_request(request)
-                if request and not refused and len(raw) < ENCLOSE_REQUEST_BELOW
+                if request and not refused and len(raw) < self._enclose_below()
                 else b""
             ),
             raw=b"" if refused or claim else raw,
@@ -121,6 +122,10 @@ class Exchange:
             claim=claim,
         )
         return envelope, request
+
+    def _enclose_below(self) -> int:
+        """Both forms must fit into one message. The canonical one may be somewhat longer."""
+        return min(ENCLOSE_REQUEST_BELOW, (self._gateway.bus.nc.max_payload - ENVELOPE_ROOM) // 3)
 
     async def _deposit(self, raw: bytes, call_id: str) -> str:
         """The name under which a body waits that is too large for a message; "" for others."""
@@ -152,9 +157,10 @@ class Exchange:
             await answering.fail(_unavailable(FailureClass.UNAVAILABLE, f"no pipeline: {error}"))
         except ReplyLostError as error:
             await answering.fail(Failed(failure=FailureClass.TRANSPORT, message=str(error)))
+        except nats.errors.Error as error:
+            kind = type(error).__name__
+            await answering.fail(_unavailable(FailureClass.UNAVAILABLE, f"the bus: {kind}"))
         except asyncio.CancelledError:
-            if receiver is not None:
-                await receiver.cancel()
             if client.gone:
                 raise ClientGoneError from None
             await answering.fail(
@@ -164,6 +170,8 @@ class Exchange:
             client.leave()
             gateway.running.discard(client)
             if receiver is not None:
+                if not receiver.ended:
+                    await receiver.cancel()
                 gateway.bus.forget(receiver)
 
 

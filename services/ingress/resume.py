@@ -11,6 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 import nats.errors
+from nats.js.errors import Error as JetStreamError
 
 from services.ingress.auth import KeyMirror, presented_principal
 from services.ingress.client import Running
@@ -31,6 +32,7 @@ log = logging.getLogger("weir.ingress")
 
 FOUND_WITHIN = 1.0
 NOTICE_EVERY = 5.0
+MAX_DIGITS = 18
 KEEP_ALIVE_AFTER = 15.0
 EVENT_STREAM = "text/event-stream; charset=utf-8"
 
@@ -58,6 +60,9 @@ class Resume:
             await reader.open(after, FOUND_WITHIN)
         except ReplayMissingError as error:
             await refuse(scope, send, _failed(FailureClass.NOT_FOUND, str(error)))
+            return
+        except (nats.errors.Error, JetStreamError):
+            await refuse(scope, send, _failed(FailureClass.UNAVAILABLE, "the bus is away"))
             return
         watching = asyncio.create_task(_gone(receive))  # noqa: TID251 - awaited
         serving = asyncio.create_task(self._serve(reader, call_id, send))  # noqa: TID251 - awaited
@@ -120,7 +125,7 @@ async def _gone(receive: Receive) -> None:
 def _last_event_id(scope: Scope) -> int | None:
     for name, value in scope["headers"]:
         if name == b"last-event-id":
-            return int(value) if value.isdigit() else None
+            return int(value) if value.isdigit() and len(value) <= MAX_DIGITS else None
     return 0
 
 

@@ -29,7 +29,8 @@ log = logging.getLogger("weir.pipeline")
 
 ACK_TIMEOUT = 5.0
 RETRY_AFTER = 1.0
-WRONG_LAST_SEQUENCE = 10071  # https://github.com/nats-io/nats-server, server/errors.json
+WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
+"""The subject is not empty. https://github.com/nats-io/nats-server, server/errors.json"""
 MAX_UNSAFE = 20_000
 """So many records may wait for JetStream; beyond that no call is admitted."""
 
@@ -149,7 +150,7 @@ class AuditLog:
                 admission.set_exception(NotRecordedError(problem.description))
                 admission.exception()  # nobody may be waiting for it any more
         elif number in self._unsafe:
-            if problem is None or problem.err_code == WRONG_LAST_SEQUENCE:
+            if problem is None or problem.err_code in WRONG_LAST_SEQUENCE:
                 self._safe(number)
             else:
                 log.warning("a record waits: %s", problem.description)

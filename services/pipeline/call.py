@@ -160,6 +160,8 @@ class Call:
         except asyncio.CancelledError:
             return await self._cancelled(receiver), None
         finally:
+            if not receiver.ended:
+                await receiver.cancel()
             self._services.bus.forget(receiver)
 
     async def _dispatch(self, target: Target) -> ReplyReceiver:
@@ -259,7 +261,10 @@ class Call:
         return replace(end, outcome=outcome, chunks=(), raw=b"")
 
     async def _finalize(self, end: End, end_bytes: bytes | None) -> None:
-        """The one way out. The record is on its way before the client hears of the end."""
+        """The one way out. The record is on its way before the client hears of the end: what a
+        vendor has answered is on record, whether or not the client reads the last of it."""
+        if self._admission is not None:
+            self._admission.cancel()
         record = call_record(
             self._envelope,
             end,
@@ -269,13 +274,13 @@ class Call:
             instance=self._services.bus.instance,
         )
         await self._services.audit.finish(record)
-        if self._envelope.claim:
-            await claims.discard(self._services.js, self._envelope.claim)
         payload = encode(end) if end_bytes is None else end_bytes
         if self._services.tap.listening:
             await self._services.tap.show(self._envelope, Kind.END, payload)
         try:
             await self._sender.end(payload)
+            if self._envelope.claim:
+                await claims.discard(self._services.js, self._envelope.claim)
         finally:
             for step in self._services.steps.after:
                 try:

@@ -83,10 +83,10 @@ def call_record(
 
 def _unbilled(end: End, target: Target | None) -> bool:
     """Whether no vendor can have charged for it: none was called, or it refused."""
+    if target is None or end.usage is not None:
+        return end.usage is None
     if isinstance(end.outcome, Failed) and end.outcome.failure in NEVER_SENT:
         return True
-    if target is None:
-        return end.usage is None
     return end.head is not None and end.head.status != HTTPStatus.OK
 
 

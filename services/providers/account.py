@@ -58,10 +58,19 @@ class Account:
             return text
         return text.replace(self._credential.get_secret_value(), CREDENTIAL_MASK)
 
+    def scrub_bytes(self, data: bytes) -> bytes:
+        if self._credential is None or not data:
+            return data
+        return data.replace(self._credential.get_secret_value().encode(), CREDENTIAL_MASK.encode())
+
     async def send(self, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
         """The vendor's answer, its body unread. Raises httpx.HTTPError."""
+        encoded = [
+            (name.encode("latin-1"), value.encode("latin-1", "replace"))
+            for name, value in headers.items()
+        ]
         request = httpx.Request(
-            "POST", self.url, content=body, headers=headers, extensions=self._extensions
+            "POST", self.url, content=body, headers=encoded, extensions=self._extensions
         )
         return await self._transport.handle_async_request(request)
 

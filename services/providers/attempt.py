@@ -43,6 +43,7 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
 MAX_MESSAGE = 2000
 BODY_END_WITHIN = 1.0
+UNSAYABLE = "the vendor's answer has a number or a text that cannot be passed on"
 
 
 class UpstreamRequest(Struct, frozen=True):
@@ -89,8 +90,8 @@ class Attempt:
             end = _failed(error.failure, error.message, field=error.field)
         except ClaimError as error:
             end = _failed(FailureClass.UNAVAILABLE, str(error))
-        except OverflowError:  # msgpack carries integers of 64 bits, JSON any
-            end = _failed(FailureClass.UPSTREAM_ERROR, "the vendor's answer has too large a number")
+        except OverflowError:  # msgpack has no number beyond 64 bits
+            end = _failed(FailureClass.UPSTREAM_ERROR, UNSAYABLE)
         except (MalformedAnswerError, FrameTooLargeError) as error:
             end = _failed(FailureClass.UPSTREAM_ERROR, str(error))
         except TimeoutError:
@@ -102,8 +103,11 @@ class Attempt:
         except Exception:
             log.exception("attempt %s of call %s", self._envelope.number, self._envelope.call_id)
             end = _failed(FailureClass.INTERNAL, "the provider worker failed")
+        self._sender.on_cancel = None  # from here on nothing may keep END from its way
         try:
             await self._finish(end)
+        except (OverflowError, UnicodeError):  # msgpack has no number beyond 64 bits
+            await self._sender.end(encode(_failed(FailureClass.UPSTREAM_ERROR, UNSAYABLE)))
         finally:
             await self._release(end)
 
@@ -114,6 +118,7 @@ class Attempt:
             return
         try:
             if isinstance(end.outcome, Finished):
+                self._timer.stop()
                 async with asyncio.timeout(BODY_END_WITHIN):
                     async for _ in self._reads:
                         pass
@@ -131,7 +136,8 @@ class Attempt:
     async def _finish(self, end: End) -> None:
         if isinstance(end.outcome, Failed):
             message = self._account.scrub(end.outcome.message)[:MAX_MESSAGE]
-            end = replace(end, outcome=replace(end.outcome, message=message))
+            raw = self._account.scrub_bytes(end.raw)
+            end = replace(end, outcome=replace(end.outcome, message=message), raw=raw)
         end = replace(
             end,
             head=end.head or self._head,
@@ -211,10 +217,10 @@ class Attempt:
 
     async def _read_error(self, response: httpx.Response, head: Head) -> End:
         body = await self._read_bounded(MAX_ERROR_BYTES, truncate=True)
-        text = self._account.scrub(body.decode("utf-8", "surrogateescape"))
-        body = text.encode("utf-8", "surrogateescape")
         failed = self._codec.decode_error(response.status_code, response.headers, body)
-        return End(outcome=failed, head=head, raw=body if self._same_protocol else b"")
+        # A redirect, say, is nobody's answer: the client gets an error of ours.
+        shown = self._same_protocol and response.status_code >= HTTPStatus.BAD_REQUEST
+        return End(outcome=failed, head=head, raw=body if shown else b"")
 
     async def _read_whole(self, head: Head) -> End:
         body = await self._read_bounded(MAX_ANSWER_BYTES, truncate=False)
@@ -239,19 +245,29 @@ class Attempt:
         async for data in self._reads:
             chunks = reading.feed(data)
             if chunks:
-                await self._sender.send(encode(Delivery(head=unsent, chunks=chunks)))
+                await self._deliver(Delivery(head=unsent, chunks=chunks))
                 unsent = None
             if reading.terminal is not None:
                 break
         else:
             chunks = reading.close()
             if chunks:
-                await self._sender.send(encode(Delivery(head=unsent, chunks=chunks)))
+                await self._deliver(Delivery(head=unsent, chunks=chunks))
         if isinstance(reading.terminal, Failed):
             return End(outcome=reading.terminal, raw=reading.terminal_raw)
         if reading.terminal is None:
             return _failed(FailureClass.UPSTREAM_ERROR, "the vendor's stream broke off")
         return End(outcome=reading.terminal)
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        """Sends on; while the receiver is slow, the vendor's silence is our own doing."""
+        payload = encode(delivery)
+        if self._sender.has_credit(len(payload)):
+            await self._sender.send(payload)
+            return
+        self._timer.pause()
+        await self._sender.send(payload)
+        self._timer.progress()
 
     async def _timed(self, response: httpx.Response) -> AsyncIterator[bytes]:
         async for data in read(response):

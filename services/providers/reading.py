@@ -113,6 +113,7 @@ class Timer:
         self._first_token = timeouts.first_token
         self._deadline = loop.time() + min(timeouts.total, remaining_us / 1e6)
         self._phase = "first token"
+        self._stopped = False
         self._timeout = asyncio.timeout_at(min(self._now() + timeouts.first_token, self._deadline))
 
     def running(self) -> AbstractAsyncContextManager[object]:
@@ -121,8 +122,18 @@ class Timer:
 
     def progress(self) -> None:
         """Something arrived: from now on the idle clock runs."""
+        if self._stopped:
+            return
         self._phase = "idle"
         self._timeout.reschedule(min(self._now() + self._idle, self._deadline))
+
+    def pause(self) -> None:
+        """Only the call's total time runs until the next progress."""
+        self._timeout.reschedule(self._deadline)
+
+    def stop(self) -> None:
+        """The attempt is over; what still arrives is of no interest."""
+        self._stopped = True
 
     def describe(self) -> str:
         """Which clock ran out, for the error message."""

@@ -8,6 +8,7 @@ keeps their clock. Nothing that happens in a callback may escape from it: an exc
 import asyncio
 import logging
 import secrets
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,7 @@ class Bus:
         self._senders: dict[int, ReplySender] = {}
         self._number = 0
         self._ticker: asyncio.Task[None] | None = None
+        self.on_reconnected: list[Callable[[], object]] = []
         self._settled: dict[str, list[int]] = {}
         self._settling: asyncio.Task[None] | None = None
 
@@ -109,12 +111,20 @@ class Bus:
     def ready(self) -> bool:
         return self.nc.is_connected
 
+    async def _publish(self, subject: str, payload: bytes = b"", reply: str = "") -> None:
+        """What the two ends of a stream say. It may be lost, as everything on core NATS: what
+        matters is kept, and asked for again."""
+        try:
+            await self.nc.publish(subject, payload, reply)
+        except NatsError as error:
+            log.debug("not sent: %s", type(error).__name__)
+
     async def call(self, subject: str, envelope: bytes) -> ReplyReceiver:
         """Publishes an envelope and returns where its answer will arrive."""
         self._number += 1
         number = self._number
         receiver = ReplyReceiver(
-            number, topology.reply_subject(self.instance, number), self.nc.publish
+            number, topology.reply_subject(self.instance, number), self._publish
         )
         self._receivers[number] = receiver
         try:
@@ -152,7 +162,7 @@ class Bus:
         self._number += 1
         number = self._number
         sender = ReplySender(
-            reply_to, topology.control_subject(self.instance, number), self.nc.publish
+            reply_to, topology.control_subject(self.instance, number), self._publish
         )
         self._senders[number] = sender
         return sender
@@ -184,9 +194,8 @@ class Bus:
     async def _on_control(self, msg: "Msg") -> None:
         try:
             number = _number_of(msg.subject)
-            if number == SETTLED and msg.data:
-                for settled in decode_settled(msg.data).numbers:
-                    self._senders.pop(settled, None)
+            if number == SETTLED:
+                await self._hear_of_all(msg)
                 return
             sender = self._senders.get(number)
             if sender is None:
@@ -200,14 +209,25 @@ class Bus:
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - see the class
             _report(error, "control message")
 
+    async def _hear_of_all(self, msg: "Msg") -> None:
+        """What is said about no single stream: many that are settled, or whether we are there."""
+        if msg.data:
+            for settled in decode_settled(msg.data).numbers:
+                self._senders.pop(settled, None)
+        elif msg.reply:
+            await msg.respond(b"")
+
     async def on_reconnect(self) -> None:
         """Both ends look for what was lost: receivers ask, senders say how far they are."""
         try:
             for receiver in tuple(self._receivers.values()):
-                receiver.heard = monotonic()
+                receiver.reconnected()
                 await receiver.ask_again(at_once=True)
             for sender in tuple(self._senders.values()):
+                sender.reconnected()
                 await sender.ping()
+            for heard in self.on_reconnected:
+                heard()
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - see the class
             _report(error, "reconnect")
 
@@ -215,9 +235,11 @@ class Bus:
         while True:
             await asyncio.sleep(TICK)
             try:
-                await self._tick_once(monotonic())
-            except NatsError as error:
-                log.debug("tick: %s", type(error).__name__)
+                # What is said while the server is away would all be heard at once, later.
+                if self.nc.is_connected:
+                    await self._tick_once(monotonic())
+            except Exception:
+                log.exception("tick")
 
     async def _tick_once(self, now: float) -> None:
         for receiver in tuple(self._receivers.values()):

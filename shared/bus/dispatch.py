@@ -11,6 +11,7 @@ from .replies import BusyError, NoResponderError, ReplyReceiver
 
 ACCEPT_WAIT = 5.0
 """How long a worker may take to answer at all: longer than any pause of its loop should be."""
+LOOK_EVERY = 0.5
 FIRST_PAUSE = 0.01
 LONGEST_PAUSE = 0.2
 
@@ -26,9 +27,11 @@ async def dispatch(bus: Bus, subject: str, envelope: bytes, timeout: float) -> R
     deadline = loop.time() + timeout
     pause = FIRST_PAUSE
     while True:
+        if not bus.ready:
+            raise NoResponderError("the bus is away")
         receiver = await bus.call(subject, envelope)
         try:
-            await receiver.wait_accepted(ACCEPT_WAIT)
+            await _accepted(bus, receiver)
         except (BusyError, NoResponderError):
             bus.forget(receiver)
             if loop.time() + pause >= deadline:
@@ -41,3 +44,16 @@ async def dispatch(bus: Bus, subject: str, envelope: bytes, timeout: float) -> R
             return receiver
         await asyncio.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE)
+
+
+async def _accepted(bus: Bus, receiver: ReplyReceiver) -> None:
+    """Waits for a worker's answer, but not for a bus that has gone away."""
+    for _ in range(int(ACCEPT_WAIT / LOOK_EVERY)):
+        try:
+            await receiver.wait_accepted(LOOK_EVERY)
+        except TimeoutError:
+            if not bus.ready:
+                raise NoResponderError("the bus is away") from None
+        else:
+            return
+    raise NoResponderError("nobody took the call in time")

@@ -1,6 +1,6 @@
 """The bytes of the reply contract: frames of an answer, and what is said back about them.
 
-A frame is `[seq, kind, payload]` in msgpack. EVENTS, END and PIECE are numbered 1, 2, 3...
+A frame is `[seq, kind, payload]` in msgpack. EVENTS, END, PIECE and DROP are numbered 1, 2, 3...
 without a gap; the others take no number: PING repeats the last one that was sent.
 """
 
@@ -18,9 +18,10 @@ class Kind(IntEnum):
     BUSY = 4  # the worker is full: ask another
     LOST = 5  # frames that were asked for again are no longer there
     PIECE = 6  # the beginning of a payload that goes on in the next frame
+    DROP = 7  # the pieces until here belong to nothing: what they began was given up
 
 
-NUMBERED = frozenset({Kind.EVENTS, Kind.END, Kind.PIECE})
+NUMBERED = frozenset({Kind.EVENTS, Kind.END, Kind.PIECE, Kind.DROP})
 
 
 class Frame(Struct, frozen=True, array_like=True, gc=False):

@@ -20,7 +20,7 @@ import msgspec
 import nats
 from msgspec import Struct
 from msgspec.structs import replace
-from nats.js.errors import KeyNotFoundError, NoKeysError
+from nats.js.errors import BucketNotFoundError, KeyNotFoundError, NoKeysError
 
 from . import topology
 from .envelope import Principal
@@ -136,8 +136,11 @@ class open_store:  # noqa: N801 - read as a verb: `async with open_store(url) as
     async def __aenter__(self) -> KeyStore:
         self._nc = await nats.connect(self._servers, name="weir-keys", max_reconnect_attempts=3)
         js = self._nc.jetstream()
-        await topology.declare(js)
-        return KeyStore(await js.key_value(topology.KEYS_BUCKET))
+        try:
+            bucket = await js.key_value(topology.KEYS_BUCKET)
+        except BucketNotFoundError:  # before any role has run
+            bucket = await js.create_key_value(topology.keys_bucket())
+        return KeyStore(bucket)
 
     async def __aexit__(self, *_: object) -> None:
         await self._nc.close()

@@ -4,6 +4,7 @@ They lie in a JetStream stream in memory, bounded in bytes and time; a reader no
 that is missing. Nothing here knows HTTP.
 """
 
+import logging
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,6 +20,9 @@ from .envelope import Principal
 if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.js import JetStreamContext
+
+
+log = logging.getLogger("weir.bus")
 
 
 class Logged(Struct, frozen=True, kw_only=True, array_like=True):
@@ -53,7 +57,7 @@ class ReplayLog:
 
     async def open(self, instance: str, protocol: str) -> None:
         head = Logged(first=0, instance=instance, protocol=protocol, owner=self._owner)
-        await self._nc.publish(self._subject, _encode(head))
+        await self._log(head)
 
     async def append(self, data: bytes) -> bytes:
         """Logs whole frames; returns them with their numbers. Comments have none, and are not
@@ -66,11 +70,18 @@ class ReplayLog:
             b"id: %d\n%b" % (number, frame.raw) for number, frame in enumerate(frames, first)
         )
         self._next += len(numbered)
-        await self._nc.publish(self._subject, _encode(Logged(first=first, frames=numbered)))
+        await self._log(Logged(first=first, frames=numbered))
         return b"".join(numbered)
 
     async def close(self) -> None:
-        await self._nc.publish(self._subject, _encode(Logged(first=self._next, ended=True)))
+        await self._log(Logged(first=self._next, ended=True))
+
+    async def _log(self, logged: Logged) -> None:
+        """What cannot be logged is missing to who resumes, and he is told; who reads now has it."""
+        try:
+            await self._nc.publish(self._subject, _encode(logged))
+        except nats.errors.Error as error:
+            log.warning("a resumable stream has a gap: %s", type(error).__name__)
 
 
 class ReplayReader:

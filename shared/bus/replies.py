@@ -37,7 +37,8 @@ RESEND_AFTER = 0.25
 KEEP_ENDED = 30.0
 """An ended sender keeps what was not acknowledged for this long."""
 
-GONE_AFTER = 2
+GONE_AFTER = 3
+MISS_APART = 1.5
 
 
 class Publish(Protocol):
@@ -48,6 +49,29 @@ class Publish(Protocol):
 
 class ReplyLostError(Exception):
     """The stream is broken and cannot be repaired."""
+
+
+class Misses:
+    """Counts the server's answers that nobody listens. What was said while the connection was
+    away is answered all at once: only answers that are `MISS_APART` count."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._last = 0.0
+
+    def __bool__(self) -> bool:
+        return self._count > 0
+
+    def clear(self) -> None:
+        self._count = 0
+
+    def count(self) -> bool:
+        """True once there have been enough of them in a row."""
+        now = monotonic()
+        if self._count == 0 or now - self._last >= MISS_APART:
+            self._count += 1
+            self._last = now
+        return self._count >= GONE_AFTER
 
 
 class NoResponderError(Exception):
@@ -78,27 +102,28 @@ class ReplyReceiver:
         self._consumed_bytes = 0
         self._asked_at = 0.0
         self._cancelled = False
-        self._unanswered = 0
+        self._misses = Misses()
 
     @property
     def accepted(self) -> bool:
         return bool(self.control)
 
     async def wait_accepted(self, timeout: float) -> None:
-        """Raises NoResponderError or BusyError; returns once a worker has taken the call."""
+        """Returns once a worker has taken the call. Raises TimeoutError, and NoResponderError or
+        BusyError where somebody has said so."""
         if self.control or self._frames:
             return
-        try:
-            async with asyncio.timeout(timeout):
-                while not (self.control or self._frames):
-                    await self._wait()
-        except TimeoutError:
-            raise NoResponderError("nobody took the call in time") from None
+        async with asyncio.timeout(timeout):
+            while not (self.control or self._frames):
+                await self._wait()
 
     async def next(self) -> Frame:
         """The next frame. Raises ReplyLostError."""
-        while (frame := await self._next_frame()).kind is Kind.PIECE:
-            self._pieces.append(frame.payload)
+        while (frame := await self._next_frame()).kind in (Kind.PIECE, Kind.DROP):
+            if frame.kind is Kind.PIECE:
+                self._pieces.append(frame.payload)
+            else:
+                self._pieces.clear()
         if not self._pieces:
             return frame
         payload = b"".join((*self._pieces, frame.payload))
@@ -130,7 +155,7 @@ class ReplyReceiver:
     async def receive(self, frame: Frame) -> None:
         """Called by the bus for each frame that arrives."""
         self.heard = monotonic()
-        self._unanswered = 0
+        self._misses.clear()
         if frame.kind in NUMBERED:
             if frame.seq == self._expected:
                 self._take(frame)
@@ -153,6 +178,11 @@ class ReplyReceiver:
             self._error = error
             self._wake()
 
+    def reconnected(self) -> None:
+        """The silence until now, and what nobody heard, were the connection's fault."""
+        self.heard = monotonic()
+        self._misses.clear()
+
     async def ask_again(self, *, at_once: bool = False) -> None:
         """Asks for everything from the first missing frame on."""
         now = monotonic()
@@ -166,17 +196,17 @@ class ReplyReceiver:
         if not self.control:
             self.fail(NoResponderError("no worker is there"))
             return
-        self._unanswered += 1
-        if self._unanswered >= GONE_AFTER:
+        if self._misses.count():
             self.fail(ReplyLostError("the sender is gone"))
 
     async def tick(self, now: float) -> None:
         """Called by the bus about once a second."""
         silence = now - self.heard
         if silence > SILENCE_LIMIT:
-            await self.cancel()
             self.fail(ReplyLostError("the sender fell silent"))
+            await self.cancel()
         elif silence > PROBE_AFTER and self.control and not self.ended:
+            # once a second: MISS_APART counts every second answer
             await self._say(Control(Op.RESEND, self._expected), reply=self.subject)
 
     def _take(self, frame: Frame) -> None:
@@ -227,6 +257,7 @@ class ReplySender:
         self.cancelled = False
         self.finished = False
         self.on_cancel: Callable[[], object] | None = None
+        self._torn = False
         self._publish = publish
         self._seq = 0
         self._kept: deque[tuple[int, bytes]] = deque()
@@ -235,7 +266,7 @@ class ReplySender:
         self._bytes_allowed = WINDOW_BYTES
         self._spoke = monotonic()
         self._pinged = self._spoke
-        self._unanswered = 0
+        self._misses = Misses()
         self._waiter: asyncio.Future[None] | None = None
 
     async def accept(self) -> None:
@@ -256,22 +287,32 @@ class ReplySender:
         """Sends END, the last of it without waiting for credit: nothing follows it."""
         if self.finished:
             return
+        if self._torn:
+            await self._send_numbered(Kind.DROP, b"")
         if len(payload) > PIECE_BYTES:
             payload = await self._send_pieces(payload)
         self.finished = True
         await self._send_numbered(Kind.END, payload)
 
+    async def abandon(self) -> None:
+        """Gives up a stream that got no END: the receiver hears that it is lost."""
+        if not self.finished:
+            self.finished = True
+            await self._send_unnumbered(Kind.LOST)
+
     async def _send_pieces(self, payload: bytes) -> bytes:
         """Sends all but the last piece of a large payload, which it returns."""
+        self._torn = True
         last = (len(payload) - 1) // PIECE_BYTES * PIECE_BYTES
         for start in range(0, last, PIECE_BYTES):
             if await self._credit(PIECE_BYTES):
                 await self._send_numbered(Kind.PIECE, payload[start : start + PIECE_BYTES])
+        self._torn = False
         return payload[last:]
 
     async def _credit(self, size: int) -> bool:
         """Waits until so many bytes may be sent; False once nobody listens any more."""
-        while not self._has_credit(size):
+        while not self.has_credit(size):
             if self.cancelled:
                 return False
             self._waiter = asyncio.get_running_loop().create_future()
@@ -289,7 +330,7 @@ class ReplySender:
 
     async def hear(self, control: Control) -> None:
         """Called by the bus for each control message."""
-        self._unanswered = 0
+        self._misses.clear()
         match control.op:
             case Op.GRANT:
                 self._forget_through(control.seq)
@@ -303,9 +344,12 @@ class ReplySender:
 
     def nobody_there(self) -> None:
         """Called by the bus when the server says that nobody hears this one."""
-        self._unanswered += 1
-        if self._unanswered >= GONE_AFTER:
+        if self._misses.count():
             self._cancel()
+
+    def reconnected(self) -> None:
+        """What nobody heard until now was the connection's fault."""
+        self._misses.clear()
 
     async def ping(self) -> None:
         """Says how far it is; the server answers if nobody is there to hear it."""
@@ -315,11 +359,12 @@ class ReplySender:
 
     async def tick(self, now: float) -> None:
         """Called by the bus about once a second."""
-        due = PROBE_AFTER - PING_AFTER if self._unanswered else PING_AFTER
+        due = MISS_APART if self._misses else PING_AFTER
         if now - self._pinged > due and not self.finished:
             await self.ping()
 
-    def _has_credit(self, size: int) -> bool:
+    def has_credit(self, size: int) -> bool:
+        """Whether so many bytes may be sent now."""
         if not self._kept:
             return True  # one frame may always go, however large
         return (

@@ -61,6 +61,11 @@ def control_subject(instance: str, number: int | str) -> str:
     return f"{PREFIX}.control.{instance}.{number}"
 
 
+def presence_subject(instance: str) -> str:
+    """Where a process answers that it is there: the control subject that is no stream's."""
+    return control_subject(instance, 0)
+
+
 def replay_subject(tenant: str, call_id: str) -> str:
     """The numbered events of a resumable stream. The tenant is a part of its name, so that
     nobody else's can be asked for."""

@@ -57,15 +57,15 @@ class Worker:
 
         async def take(message: NatsMessage) -> None:
             sender = self.bus.answer(message.reply_to)
-            if self._draining or len(self._tasks) >= self._slots:
+            if self._draining or self._full:
                 await sender.refuse_busy()
                 return
             await sender.accept()
-            task = asyncio.create_task(run(message.body, sender))  # noqa: TID251 - kept
+            task = asyncio.create_task(_run(run, message.body, sender))  # noqa: TID251 - kept
             sender.on_cancel = task.cancel
             self._tasks.add(task)
             task.add_done_callback(self._done)
-            if len(self._tasks) >= self._slots:
+            if self._full:
                 self._review_membership()
 
         self.broker.subscriber(
@@ -123,21 +123,46 @@ class Worker:
         self._membership = None
         if not task.cancelled() and task.exception() is not None:
             log.error("queue group membership", exc_info=task.exception())
+        elif (self._joined and self._full) or (not self._joined and self._roomy):
+            self._review_membership()  # it changed meanwhile
 
     async def _adjust(self) -> None:
         """Leaves the queue groups when full, joins them again when there is room."""
-        if self._joined and len(self._tasks) >= self._slots:
+        if self._joined and self._full:
             await self._leave()
-        elif not self._joined and len(self._tasks) <= self._slots * REJOIN_BELOW:
+        elif not self._joined and self._roomy:
             for subscriber in self.broker.subscribers:
                 await subscriber.start()
             self._joined = True
 
+    @property
+    def _full(self) -> bool:
+        return len(self._tasks) >= self._slots
+
+    @property
+    def _roomy(self) -> bool:
+        return len(self._tasks) <= self._slots * REJOIN_BELOW
+
     async def _leave(self) -> None:
-        if self._joined:
-            self._joined = False
-            for subscriber in self.broker.subscribers:
-                await subscriber.stop()
+        """Leaves the queue groups; what was on its way is still answered. FastStream's own stop
+        would drop it, and its caller would wait for nothing."""
+        if not self._joined:
+            return
+        self._joined = False
+        for subscriber in self.broker.subscribers:
+            subscription = getattr(subscriber, "subscription", None)
+            if subscription is not None:
+                await subscription.drain()
+                subscriber.subscription = None  # pyright: ignore[reportAttributeAccessIssue]
+            await subscriber.stop()
+
+
+async def _run(run: Run, body: bytes, sender: ReplySender) -> None:
+    """No work may end without its stream: whoever waits for it would wait for ever."""
+    try:
+        await run(body, sender)
+    finally:
+        await sender.abandon()
 
 
 async def _undecoded(message: NatsMessage) -> NatsMessage:

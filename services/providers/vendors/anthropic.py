@@ -15,7 +15,14 @@ VENDOR = Vendor(
     authorize=x_api_key,
     base_url=_without_version,
     default_headers={"anthropic-version": "2023-06-01"},
-    caller_headers=("anthropic-", "user-agent", "x-stainless-", "x-app"),
-    answer_headers=("anthropic-", "request-id", "retry-after", "x-should-retry"),
+    caller_headers=(
+        "anthropic-beta",
+        "anthropic-version",
+        "anthropic-dangerous-direct-browser-access",
+        "user-agent",
+        "x-stainless-",
+        "x-app",
+    ),
+    answer_headers=("anthropic-ratelimit-", "request-id", "retry-after", "x-should-retry"),
     request_id_header="request-id",
 )

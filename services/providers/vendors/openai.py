@@ -7,6 +7,14 @@ VENDOR = Vendor(
     protocol="openai_chat",
     path="/chat/completions",
     authorize=bearer,
-    caller_headers=("openai-", "user-agent", "x-stainless-", "x-client-request-id"),
-    answer_headers=("openai-", "x-request-id", "x-ratelimit-", "retry-after", "x-should-retry"),
+    caller_headers=("openai-beta", "user-agent", "x-stainless-", "x-client-request-id"),
+    answer_headers=(
+        "openai-model",
+        "openai-processing-ms",
+        "openai-version",
+        "retry-after",
+        "x-ratelimit-",
+        "x-request-id",
+        "x-should-retry",
+    ),
 )

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from shared.bus.frames import Control, Frame, Kind, Op, decode_control, decode_frame
 from shared.bus.replies import (
+    GONE_AFTER,
+    MISS_APART,
     PIECE_BYTES,
     RESEND_AFTER,
     WINDOW_BYTES,
@@ -158,9 +160,10 @@ async def test_silence_is_given_up_and_the_sender_cancelled() -> None:
 async def test_a_receiver_whose_sender_is_gone_learns_it_from_the_server() -> None:
     network = Network()
     await network.sender.accept()
-    network.receiver.nobody_there()
-    assert not network.receiver.pending()
-    network.receiver.nobody_there()
+    for _ in range(GONE_AFTER):
+        assert not network.receiver.pending()
+        network.receiver.nobody_there()
+        network.receiver._misses._last -= MISS_APART
     with pytest.raises(ReplyLostError):
         await network.receiver.next()
 
@@ -169,9 +172,10 @@ async def test_a_sender_whose_receiver_is_gone_is_cancelled() -> None:
     network = Network()
     cancelled: list[bool] = []
     network.sender.on_cancel = lambda: cancelled.append(True)
-    network.sender.nobody_there()
-    assert not cancelled
-    network.sender.nobody_there()
+    for _ in range(GONE_AFTER):
+        assert not cancelled
+        network.sender.nobody_there()
+        network.sender._misses._last -= MISS_APART
     assert cancelled == [True]
 
 
@@ -219,7 +223,11 @@ async def test_busy_and_nobody_there_are_told_apart() -> None:
     await network.sender.refuse_busy()
     with pytest.raises(BusyError):
         await network.receiver.wait_accepted(1)
+    network = Network()
+    network.receiver.nobody_there()
     with pytest.raises(NoResponderError):
+        await network.receiver.wait_accepted(1)
+    with pytest.raises(TimeoutError):
         await Network().receiver.wait_accepted(0)
 
 
@@ -250,3 +258,33 @@ def test_any_pattern_of_loss_is_repaired_or_reported(losses: list[bool], count: 
         return received
 
     assert asyncio.run(scenario()) == [b"%d" % number for number in range(count)] + [b"end"]
+
+
+async def test_answers_that_come_all_at_once_after_an_outage_mean_nothing() -> None:
+    network = Network()
+    await network.sender.accept()
+    for _ in range(20):
+        network.receiver.nobody_there()
+        network.sender.nobody_there()
+    await network.sender.end(b"end")
+    assert await drain(network.receiver) == [b"end"]
+    assert not network.sender.cancelled
+
+
+async def test_a_large_payload_that_was_given_up_does_not_spoil_the_end() -> None:
+    network = Network()
+    await network.sender.accept()
+    sending = asyncio.ensure_future(network.sender.send(bytes(4 * PIECE_BYTES)))
+    await asyncio.sleep(0)
+    sending.cancel()
+    await asyncio.wait((sending,))
+    await network.sender.end(b"end")
+    assert (await network.receiver.next()).payload == b"end"
+
+
+async def test_an_abandoned_stream_is_lost_not_silent() -> None:
+    network = Network()
+    await network.sender.accept()
+    await network.sender.abandon()
+    with pytest.raises(ReplyLostError):
+        await network.receiver.next()
