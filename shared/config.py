@@ -24,12 +24,12 @@ class Timeouts(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    connect: float = Field(10.0, gt=0, allow_inf_nan=False)
-    first_token: float = Field(300.0, gt=0, allow_inf_nan=False)
-    idle: float = Field(120.0, gt=0, allow_inf_nan=False)
-    total: float = Field(900.0, gt=0, allow_inf_nan=False)
-    dispatch: float = Field(0.8, gt=0, allow_inf_nan=False)
-    drain: float = Field(30.0, gt=0, allow_inf_nan=False)
+    connect: float = Field(default=10.0, gt=0, allow_inf_nan=False)
+    first_token: float = Field(default=300.0, gt=0, allow_inf_nan=False)
+    idle: float = Field(default=120.0, gt=0, allow_inf_nan=False)
+    total: float = Field(default=900.0, gt=0, allow_inf_nan=False)
+    dispatch: float = Field(default=0.8, gt=0, allow_inf_nan=False)
+    drain: float = Field(default=30.0, gt=0, allow_inf_nan=False)
 
 
 class ProviderSettings(BaseModel):
@@ -51,17 +51,17 @@ class Settings(BaseModel):
 
     nats_url: str = "nats://127.0.0.1:4222"
     clickhouse_url: str = "http://127.0.0.1:8123"
-    replicas: int = Field(1, ge=1, le=5)
+    replicas: int = Field(default=1, ge=1, le=5)
     host: str = "127.0.0.1"
-    port: int = Field(8080, ge=0, le=65535)
+    port: int = Field(default=8080, ge=0, le=65535)
     data_dir: Path = Path(".weir")
     log_level: str = "info"
-    max_body_bytes: int = Field(32 * MIB, gt=0)
-    slots: int = Field(512, gt=0)
+    max_body_bytes: int = Field(default=32 * MIB, gt=0)
+    slots: int = Field(default=512, gt=0)
     providers: tuple[ProviderSettings, ...] = ()
     default_provider: str | None = None
     default_model: str | None = None
-    timeouts: Timeouts = Timeouts()  # pyright: ignore[reportCallIssue]
+    timeouts: Timeouts = Timeouts()
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":

@@ -5,7 +5,7 @@ same batch can be built again. A note is only taken from the writer that wrote t
 whoever has been succeeded finds that out here, before it can write anything.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from msgspec import Struct
@@ -77,8 +77,8 @@ class PositionKeeper:
         try:
             entry = await self._bucket.get(self._key)
         except KeyNotFoundError as error:
-            deleted: KeyValue.Entry | None = error.entry
-            return Position(epoch=0), (deleted.revision if deleted else None) or 0
+            deleted: KeyValue.Entry | None = cast("Any", error).entry
+            return Position(epoch=0), (deleted and deleted.revision) or 0
         return _decode(entry.value or b"{}"), entry.revision or 0
 
     async def _put(self, position: Position, revision: int) -> None:

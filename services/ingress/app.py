@@ -146,10 +146,10 @@ def _bind(host: str, port: int) -> socket.socket:
 
 async def serve(settings: Settings, ready: Callable[[dict[str, str]], None]) -> None:
     """Serves clients until SIGTERM, then finishes what runs. Raises OSError for the port."""
-    stop = Stop()
     listening = _bind(settings.host, settings.port)
     bus = Bus("ingress")
     await bus.connect(settings.nats_url)
+    stop = Stop()
     js = bus.nc.jetstream()
     await topology.declare(js, settings.replicas)
     keys = KeyMirror(js)

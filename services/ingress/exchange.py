@@ -6,6 +6,7 @@ decode it still sends to the pipeline, as refused, so that such a call has its r
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 import nats.errors
 from msgspec import Struct
@@ -33,6 +34,7 @@ from shared.canonical.failures import STATUS, FailureClass, InvalidRequestError
 from shared.canonical.request import Request
 from shared.clock import new_call_id, now_us
 from shared.config import Settings
+from shared.framing.sse import SseSplitter
 from shared.protocols.codec import Codec
 
 log = logging.getLogger("weir.ingress")
@@ -74,7 +76,7 @@ class Exchange:
             envelope, request = await self._envelope(scope, receive, call_id, started, principal)
             answering.expect(envelope, request)
             if envelope.streamed and _wants_resumable(scope):
-                writer.log = ReplayLog(self._gateway.bus.nc, call_id, principal)
+                writer.log = ReplayLog(self._gateway.bus.nc, call_id, principal, _frame_splitter())
                 await writer.log.open(self._gateway.bus.instance, self._codec.name)
             await self._exchange(envelope, receive, answering)
         except ClientGoneError:
@@ -173,6 +175,16 @@ class Exchange:
                 if not receiver.ended:
                     await receiver.cancel()
                 gateway.bus.forget(receiver)
+
+
+def _frame_splitter() -> Callable[[bytes], list[bytes]]:
+    """Cuts what is written into its frames; comments, such as keep-alives, do not count."""
+    splitter = SseSplitter()
+
+    def split(data: bytes) -> list[bytes]:
+        return [frame.raw for frame in splitter.feed(data) if frame.data or frame.event]
+
+    return split
 
 
 def _wants_resumable(scope: Scope) -> bool:

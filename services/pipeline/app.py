@@ -24,9 +24,9 @@ log = logging.getLogger("weir.pipeline")
 
 async def serve(settings: Settings, ready: Callable[[dict[str, str]], None]) -> None:
     """Serves calls until SIGTERM, then lets what runs finish."""
-    stop = Stop()
     worker = Worker("pipeline", settings)
     await worker.connect()
+    stop = Stop()
     await topology.declare(worker.bus.nc.jetstream(), settings.replicas)
     audit = AuditLog(worker.bus.nc, worker.bus.instance)
     await audit.open()

@@ -50,7 +50,6 @@ async def serve(
 ) -> None:
     """Serves attempts of the given vendors (none named: of every configured provider) until
     SIGTERM. Raises ConfigError."""
-    stop = Stop()
     accounts = open_accounts(settings, load(), vendors)
     worker = Worker("provider", settings)
 
@@ -66,6 +65,7 @@ async def serve(
             f"Attempts at {vendor}",
         )
     await worker.connect()
+    stop = Stop()
     await worker.start()
     settle()
     ready({"vendors": ",".join(sorted({a.vendor.name for a in accounts.values()}))})

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from . import topology
 from .frames import (
     SETTLED,
     Control,
+    Frame,
     Kind,
     Op,
     Settled,
@@ -27,6 +29,7 @@ from .frames import (
     decode_frame,
     decode_settled,
     encode_control,
+    encode_frame,
     encode_settled,
 )
 from .replies import ReplyReceiver, ReplySender
@@ -105,7 +108,8 @@ class Bus:
         try:
             await self.nc.drain()
         except NatsError:
-            await self.nc.close()
+            with suppress(NatsError, RuntimeError):  # uvloop's, where the socket is gone
+                await self.nc.close()
 
     @property
     def ready(self) -> bool:
@@ -199,6 +203,8 @@ class Bus:
                 return
             sender = self._senders.get(number)
             if sender is None:
+                if msg.reply:  # a receiver that waits for more than there will ever be
+                    await self._publish(msg.reply, encode_frame(Frame(0, Kind.LOST)))
                 return
             if _nobody_there(msg):
                 sender.nobody_there()

@@ -27,8 +27,7 @@ async def dispatch(bus: Bus, subject: str, envelope: bytes, timeout: float) -> R
     deadline = loop.time() + timeout
     pause = FIRST_PAUSE
     while True:
-        if not bus.ready:
-            raise NoResponderError("the bus is away")
+        await _bus_ready(bus, deadline)
         receiver = await bus.call(subject, envelope)
         try:
             await _accepted(bus, receiver)
@@ -44,6 +43,16 @@ async def dispatch(bus: Bus, subject: str, envelope: bytes, timeout: float) -> R
             return receiver
         await asyncio.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE)
+
+
+async def _bus_ready(bus: Bus, deadline: float) -> None:
+    """Raises NoResponderError. What is published while the bus is away would run when it is
+    back, long after its caller was told that it can't."""
+    loop = asyncio.get_running_loop()
+    while not bus.ready:
+        if loop.time() + FIRST_PAUSE >= deadline:
+            raise NoResponderError("the bus is away")
+        await asyncio.sleep(FIRST_PAUSE)
 
 
 async def _accepted(bus: Bus, receiver: ReplyReceiver) -> None:

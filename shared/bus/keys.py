@@ -134,7 +134,9 @@ class open_store:  # noqa: N801 - read as a verb: `async with open_store(url) as
         self._servers = nats_url.split(",")
 
     async def __aenter__(self) -> KeyStore:
-        self._nc = await nats.connect(self._servers, name="weir-keys", max_reconnect_attempts=3)
+        self._nc = await nats.connect(
+            self._servers, name="weir-keys", max_reconnect_attempts=3, reconnect_time_wait=0.2
+        )
         js = self._nc.jetstream()
         try:
             bucket = await js.key_value(topology.KEYS_BUCKET)

@@ -5,14 +5,13 @@ that is missing. Nothing here knows HTTP.
 """
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
 import nats.errors
 from msgspec import Struct
 from nats.js.api import DeliverPolicy
-
-from shared.framing.sse import SseSplitter
 
 from . import topology
 from .envelope import Principal
@@ -46,14 +45,21 @@ class ReplayMissingError(Exception):
 
 
 class ReplayLog:
-    """Numbers one stream's frames and logs them. Frames are counted from 1."""
+    """Numbers one stream's frames and logs them. Frames are counted from 1. `split` gives the
+    frames that count of what is written: of the framing, nothing else is known here."""
 
-    def __init__(self, nc: "Client", call_id: str, owner: Principal) -> None:
+    def __init__(
+        self,
+        nc: "Client",
+        call_id: str,
+        owner: Principal,
+        split: Callable[[bytes], list[bytes]],
+    ) -> None:
         self._nc = nc
         self._subject = topology.replay_subject(owner.tenant, call_id)
         self._owner = owner
         self._next = 1
-        self._splitter = SseSplitter()
+        self._split = split
 
     async def open(self, instance: str, protocol: str) -> None:
         head = Logged(first=0, instance=instance, protocol=protocol, owner=self._owner)
@@ -62,12 +68,12 @@ class ReplayLog:
     async def append(self, data: bytes) -> bytes:
         """Logs whole frames; returns them with their numbers. Comments have none, and are not
         logged."""
-        frames = [frame for frame in self._splitter.feed(data) if frame.data or frame.event]
+        frames = self._split(data)
         if not frames:
             return data
         first = self._next
         numbered = tuple(
-            b"id: %d\n%b" % (number, frame.raw) for number, frame in enumerate(frames, first)
+            b"id: %d\n%b" % (number, frame) for number, frame in enumerate(frames, first)
         )
         self._next += len(numbered)
         await self._log(Logged(first=first, frames=numbered))

@@ -8,6 +8,7 @@ NATS delivers at most once; what makes a stream whole again is here:
   without credit waits, and stops reading from its own source.
 - The receiver takes frames in the order of their numbers only. After a gap, a reconnect, or a
   PING that speaks of frames which it has not seen, it asks for them again.
+- A receiver answers a PING with what it has granted so far, in case its grants were lost.
 - A sender pings every `PING_AFTER`; a receiver that hears nothing for longer probes. Both bear
   a reply subject, so the server itself tells them when the other process is gone
   (`GONE_AFTER` answers of "no responders" in a row: one alone may be a subscription that is
@@ -99,6 +100,7 @@ class ReplyReceiver:
         self._waiter: asyncio.Future[None] | None = None
         self._error: Exception | None = None
         self._granted = 0
+        self._consumed = 0
         self._consumed_bytes = 0
         self._asked_at = 0.0
         self._cancelled = False
@@ -134,12 +136,13 @@ class ReplyReceiver:
         while not self._frames:
             await self._wait()
         frame = self._frames.popleft()
+        self._consumed = frame.seq
         self._consumed_bytes += len(frame.payload)
         if (
             frame.seq - self._granted >= WINDOW_FRAMES // 4
             or self._consumed_bytes >= WINDOW_BYTES // 4
         ):
-            await self._grant(frame.seq)
+            await self._grant()
         return frame
 
     def pending(self) -> bool:
@@ -222,14 +225,17 @@ class ReplyReceiver:
             self._wake()
         if self._cancelled:
             await self._say(Control(Op.CANCEL))
-        elif frame.seq >= self._expected:
+            return
+        if frame.kind is Kind.PING and self._granted:
+            await self._grant()
+        if frame.seq >= self._expected:
             await self.ask_again()
 
-    async def _grant(self, seq: int) -> None:
-        self._granted = seq
+    async def _grant(self) -> None:
+        self._granted = self._consumed
         self._consumed_bytes = 0
         if self.control:
-            await self._say(Control(Op.GRANT, seq, WINDOW_FRAMES, WINDOW_BYTES))
+            await self._say(Control(Op.GRANT, self._consumed, WINDOW_FRAMES, WINDOW_BYTES))
 
     async def _say(self, control: Control, reply: str = "") -> None:
         await self._publish(self.control, encode_control(control), reply)
@@ -350,6 +356,7 @@ class ReplySender:
     def reconnected(self) -> None:
         """What nobody heard until now was the connection's fault."""
         self._misses.clear()
+        self._spoke = monotonic()
 
     async def ping(self) -> None:
         """Says how far it is; the server answers if nobody is there to hear it."""

@@ -9,13 +9,18 @@ so that nothing waits behind a full worker while another is free.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING
 
 from faststream.nats import NatsBroker, NatsMessage
+from nats.errors import Error as NatsError
 
 from shared.config import Settings
 
 from .bus import Bus, connection_options
 from .replies import ReplySender
+
+if TYPE_CHECKING:
+    from nats.aio.subscription import Subscription
 
 log = logging.getLogger("weir.worker")
 
@@ -56,21 +61,28 @@ class Worker:
         """Declares a request-level subscription; call before `start`."""
 
         async def take(message: NatsMessage) -> None:
-            sender = self.bus.answer(message.reply_to)
-            if self._draining or self._full:
-                await sender.refuse_busy()
-                return
-            await sender.accept()
-            task = asyncio.create_task(_run(run, message.body, sender))  # noqa: TID251 - kept
-            sender.on_cancel = task.cancel
-            self._tasks.add(task)
-            task.add_done_callback(self._done)
-            if self._full:
-                self._review_membership()
+            try:
+                await self._take(message, run)
+            except (Exception, asyncio.CancelledError) as error:
+                # CancelledError would end the subscription, and nobody would hear of it.
+                log.error("work was not taken", exc_info=error)
 
         self.broker.subscriber(
             subject, queue=queue, decoder=_undecoded, no_reply=True, description=description
         )(take)
+
+    async def _take(self, message: NatsMessage, run: Run) -> None:
+        sender = self.bus.answer(message.reply_to)
+        if self._draining or self._full:
+            await sender.refuse_busy()
+            return
+        await sender.accept()
+        task = asyncio.create_task(_run(run, message.body, sender))  # noqa: TID251 - kept
+        sender.on_cancel = task.cancel
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        if self._full:
+            self._review_membership()
 
     async def connect(self) -> None:
         """Opens the connection and the inboxes, before any work comes in."""
@@ -87,9 +99,8 @@ class Worker:
         or `cut` is set; what still runs then is cancelled, and ends with an error."""
         self._draining = True
         if self._membership is not None:
-            await self._membership
+            await asyncio.wait((self._membership,))
         await self._leave()
-        await self.bus.nc.flush()
         if self._tasks:
             finished = asyncio.gather(*self._tasks, return_exceptions=True)
             waiting = asyncio.create_task(cut.wait())  # noqa: TID251 - awaited
@@ -150,11 +161,27 @@ class Worker:
             return
         self._joined = False
         for subscriber in self.broker.subscribers:
-            subscription = getattr(subscriber, "subscription", None)
-            if subscription is not None:
-                await subscription.drain()
+            subscription: Subscription | None = getattr(subscriber, "subscription", None)
+            if subscription is not None and self.bus.ready:
                 subscriber.subscription = None  # pyright: ignore[reportAttributeAccessIssue]
+                await self._drained(subscription)
             await subscriber.stop()
+
+    async def _drained(self, subscription: "Subscription") -> None:
+        """Takes everything that the server has sent until it heard that nothing more shall come.
+
+        nats-py's drain alone asks whether all is here before it has said so: its PING overtakes
+        its UNSUB. So that is said a round trip earlier.
+        """
+        nc, number = self.bus.nc, subscription._id  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        try:
+            await nc._send_unsubscribe(number)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            await nc.flush()
+            await subscription.drain()
+        except NatsError as error:  # the server went away meanwhile
+            log.warning("while leaving a queue group: %s", type(error).__name__)
+            nc._remove_sub(number)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            await nc._send_unsubscribe(number)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 async def _run(run: Run, body: bytes, sender: ReplySender) -> None:

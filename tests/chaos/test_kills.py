@@ -5,7 +5,6 @@ No stream hangs, none ends as if all were well and is not whole, and each admitt
 
 import asyncio
 from collections import Counter
-from time import monotonic
 from collections.abc import Callable
 
 import pytest
@@ -44,7 +43,7 @@ class Round:
         self.answers: dict[str, list[Answer]] = {}
 
     async def run(self) -> None:
-        killing = asyncio.create_task(self._kill())  # noqa: TID251 - awaited
+        killing = asyncio.create_task(self._kill())
         groups = await asyncio.gather(*(self._stage(stage) for stage in self._stages))
         self.answers = dict(zip(self._stages, groups, strict=True))
         await killing

@@ -2,6 +2,7 @@
 -- The input classes are disjoint; reasoning is a part of output, audio a part of its direction.
 -- `cost` is NULL where usage or price are not known; then `priced` is false.
 -- (audit_epoch, audit_shard, audit_seq) is the record's place in the audit stream.
+-- Inserts are on disk when they are acknowledged: the audit stream is told so only then.
 
 CREATE TABLE IF NOT EXISTS calls
 (
@@ -54,4 +55,7 @@ CREATE TABLE IF NOT EXISTS calls
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(started)
 ORDER BY (tenant, started, call_id)
-SETTINGS non_replicated_deduplication_window = 1000;
+SETTINGS
+    non_replicated_deduplication_window = 1000,
+    fsync_after_insert = 1,
+    fsync_part_directory = 1;

@@ -22,4 +22,8 @@ ENGINE = MergeTree
 PARTITION BY toDate(lease_until)
 ORDER BY (audit_shard, lease_until, call_id)
 TTL toDateTime(lease_until) + INTERVAL 8 DAY
-SETTINGS non_replicated_deduplication_window = 1000, ttl_only_drop_parts = 1;
+SETTINGS
+    non_replicated_deduplication_window = 1000,
+    fsync_after_insert = 1,
+    fsync_part_directory = 1,
+    ttl_only_drop_parts = 1;

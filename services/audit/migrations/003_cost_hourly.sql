@@ -32,7 +32,10 @@ ORDER BY
 (
     tenant, hour, agent, key_id, workflow, provider, vendor, model, vendor_model, outcome, currency
 )
-SETTINGS non_replicated_deduplication_window = 1000;
+SETTINGS
+    non_replicated_deduplication_window = 1000,
+    fsync_after_insert = 1,
+    fsync_part_directory = 1;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS cost_hourly_mv TO cost_hourly AS
 SELECT

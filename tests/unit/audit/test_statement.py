@@ -1,5 +1,7 @@
 """Reading statements: where an INSERT's rows begin, and what must not run at all."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -125,10 +127,8 @@ def test_what_a_session_must_keep(text: bytes, keeps_state: bool) -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_statement_or_a_refusal(text: bytes) -> None:
-    try:
+    with suppress(EngineError):
         assert isinstance(read_statement(text), Statement)
-    except EngineError:
-        pass
 
 
 @given(st.binary(max_size=100))

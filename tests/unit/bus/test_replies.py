@@ -87,6 +87,27 @@ async def test_credit_is_counted_in_bytes_too() -> None:
     await waiting
 
 
+async def test_grants_that_were_all_lost_are_made_good_by_the_next_ping() -> None:
+    network = Network()
+    await network.sender.accept()
+    for number in range(WINDOW_FRAMES):
+        await network.sender.send(b"%d" % number)
+    hear = network.sender.hear
+
+    async def deaf(_control: Control) -> None:
+        pass
+
+    network.sender.hear = deaf
+    for _ in range(WINDOW_FRAMES):
+        await network.receiver.next()
+    network.sender.hear = hear
+    waiting = asyncio.ensure_future(network.sender.send(b"more"))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await network.sender.ping()
+    await waiting
+
+
 async def test_a_payload_larger_than_a_message_arrives_whole() -> None:
     network = Network()
     await network.sender.accept()
