@@ -206,6 +206,7 @@ def _connect(url: str, database: str | None) -> Client:
         password=unquote(where.password or ""),
         database=database or "default",
         autogenerate_session_id=False,
+        show_clickhouse_errors="scrub",  # without the URL, which has our parameters
         connect_timeout=CONNECT_SECONDS,
         send_receive_timeout=ANSWER_SECONDS,
     )

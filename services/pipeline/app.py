@@ -16,6 +16,7 @@ from shared.bus.envelope import decode_call
 from shared.bus.replies import ReplySender
 from shared.bus.tap import Tap
 from shared.bus.worker import Worker
+from shared.catalog import prices
 from shared.config import Settings
 from shared.lifecycle import Stop, settle
 
@@ -37,6 +38,7 @@ async def serve(settings: Settings, ready: Callable[[dict[str, str]], None]) -> 
     async def run(body: bytes, sender: ReplySender) -> None:
         await Call(decode_call(body), sender, services).run()
 
+    prices.load()
     worker.subscribe(topology.CALLS, topology.CALLS_QUEUE, run, "Calls from ingress")
     await worker.start()
     settle()
