@@ -165,9 +165,12 @@ def simulated_vendor(folder: Path, *, record: int = 0) -> Generator[str]:
 
 
 @contextmanager
-def gateway(folder: Path, env: dict[str, str], *words: str, vendor: str = "") -> Generator[Stack]:
+def gateway(
+    folder: Path, env: dict[str, str], *, vendor: str = "", local_model: bool = False
+) -> Generator[Stack]:
     """`weir up` on free ports, with a data folder of its own."""
-    up = ["up", "--port", "0", "--nats-port", "0", "--clickhouse-port", "0", "--no-model", *words]
+    up = ["up", "--port", "0", "--nats-port", "0", "--clickhouse-port", "0"]
+    up += [] if local_model else ["--no-model"]
     program = Program(
         [*up, "--data", str(folder / "data")], folder / "ready.json", env, folder / "weir.log"
     )
