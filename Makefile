@@ -2,6 +2,7 @@
 #
 #   make up      the gateway with all it needs, on this machine        ARGS="--port 9000" passes options
 #   make test    the whole test suite                                  ARGS="-k name" passes options
+#   make chaos   kill -9, partitions, slow clients, a soak: some 40 minutes     WEIR_SOAK_SECONDS=60 shortens it
 #   make lint    ruff and pyright
 #   make lock    resolve the dependencies anew
 #   make clean   remove .venv and caches (never .weir, where the data is)
@@ -16,13 +17,18 @@ SOURCES := services shared tests deploy
 RUN := $(VENV)/run.done
 DEV := $(VENV)/dev.done
 
-.PHONY: up test lint format lock clean
+.PHONY: up test chaos lint format lock clean
 
 up: $(RUN)
 	@exec $(BIN)/python -m services up $(ARGS)
 
 test: $(DEV)
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
+
+# First against one NATS server, then the shorter ones against three of which one is killed.
+chaos: $(DEV)
+	@$(BIN)/python -m pytest -m "chaos or not chaos" tests/chaos $(ARGS)
+	@WEIR_CHAOS_CLUSTER=1 $(BIN)/python -m pytest tests/chaos $(ARGS)
 
 lint: $(DEV)
 	@$(BIN)/ruff check $(SOURCES)

@@ -136,6 +136,8 @@ class Nats:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.port = free_port()
+        self.max_payload: int | None = None
+        """Smaller than ours, as somebody else's server may have it."""
         self.url = f"nats://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -144,8 +146,17 @@ class Nats:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def monitoring_url(self) -> str:
+        found = nats_server.read_addresses(self.folder)
+        assert found is not None
+        return found["monitoring_url"]
+
     def start(self) -> None:
         config = nats_server.write_config(self.folder, port=self.port, max_body_bytes=32 * MIB)
+        if self.max_payload is not None:
+            told = json.loads(config.read_bytes()) | {"max_payload": self.max_payload}
+            config.write_text(json.dumps(told))  # JSON is a subset of its own format
         with (self.folder / "nats.log").open("ab") as output:
             self._process = subprocess.Popen(
                 [nats_server.find_binary(), "--config", str(config)],

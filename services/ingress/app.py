@@ -32,6 +32,7 @@ from shared.protocols.registry import CODECS
 JSON = "application/json"
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 BACKLOG = 2048
+LINGER = 0.2
 CUT_GRACE = 3.0
 """How long a client may take to read how its answer ended, in seconds."""
 
@@ -173,11 +174,20 @@ async def serve(settings: Settings, ready: Callable[[dict[str, str]], None]) -> 
     settle()
     ready({"url": f"http://{f'[{host}]' if ':' in host else host}:{port}"})
     await stop.requested.wait()
+    await _stop_listening(server)
     server.should_exit = True
     await _finish(serving, stop, running, settings.timeouts.drain)
     running.stop()
     await keys.stop()
     await bus.close()
+
+
+async def _stop_listening(server: Server) -> None:
+    """Uvicorn's shutdown closes connections that have sent nothing yet: a request on its way would
+    be lost. So whoever has just connected has a moment to send it."""
+    for listener in server.servers:
+        listener.close()
+    await asyncio.sleep(LINGER)
 
 
 async def _finish(serving: asyncio.Task[None], stop: Stop, running: Running, grace: float) -> None:

@@ -46,6 +46,8 @@ from shared.protocols.registry import CODECS
 
 log = logging.getLogger("weir.pipeline")
 
+RETRY_AFTER = 1.0
+"""What a client is told to wait where only our own workers were missing, in seconds."""
 CANCEL_GRACE = 2.0
 """How long a cancelled attempt may take to report its usage, in seconds."""
 
@@ -55,7 +57,10 @@ class CallFailed(Exception):  # noqa: N818 - a verdict on its way out, not a def
 
     def __init__(self, failure: FailureClass, message: str) -> None:
         super().__init__(message)
-        self.failed = Failed(failure=failure, message=message)
+        passes = failure in (FailureClass.UNAVAILABLE, FailureClass.OVERLOADED)
+        self.failed = Failed(
+            failure=failure, message=message, retry_after=RETRY_AFTER if passes else None
+        )
 
 
 class Services:

@@ -19,6 +19,9 @@ from shared.config import Timeouts
 from shared.framing.sse import SseFrame, SseSplitter, parse_frame
 from shared.protocols.codec import Codec
 
+CLOCK_STEP = 0.01
+"""The loop's own clock goes in milliseconds: a timer may fire before its time has quite come."""
+
 
 class StreamReading:
     """Turns reads into chunks, and remembers the model, the usage and how it ended.
@@ -137,7 +140,7 @@ class Timer:
 
     def describe(self) -> str:
         """Which clock ran out, for the error message."""
-        if self._now() >= self._deadline:
+        if self._now() + CLOCK_STEP >= self._deadline:
             return "the call's total time is over"
         seconds = self._first_token if self._phase == "first token" else self._idle
         return f"the vendor was silent for {seconds:g} s ({self._phase} timeout)"

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -38,6 +38,7 @@ class Answer:
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     body: bytearray = field(default_factory=bytearray)
+    refused: bool = False  # there was no connection at all
     complete: bool = False
     hung: bool = False
     began: float = 0.0
@@ -186,12 +187,12 @@ def request_bytes(
 
 
 @asynccontextmanager
-async def calling(url: str, request: bytes, answer: Answer) -> AsyncIterator[Caller]:
+async def calling(url: str, request: bytes, answer: Answer) -> AsyncGenerator[Caller]:
     where = urlsplit(url)
     answer.began = monotonic()
     loop = asyncio.get_running_loop()
     transport, caller = await loop.create_connection(
-        lambda: Caller(request, answer), where.hostname, where.port
+        lambda: Caller(request, answer), where.hostname or "", where.port or 80
     )
     try:
         yield caller
@@ -223,6 +224,7 @@ async def call(
                     break
                 await asyncio.wait([caller.done], timeout=left)
     except OSError:
+        answer.refused = True
         answer.ended = monotonic()
     return answer
 

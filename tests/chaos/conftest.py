@@ -1,5 +1,6 @@
 """Fleets that tests share, and the table that is printed when all is over."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,19 +9,24 @@ import pytest
 from tests.chaos.fleet import Fleet, running
 
 TABLE = "chaos"
+SLOTS = 256
+CLUSTER = {"WEIR_REPLICAS": "3"} if os.environ.get("WEIR_CHAOS_CLUSTER") else {}
+"""With that set the tests run against three NATS servers, of which one at a time is killed."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Two of each role."""
-    with running(tmp_path_factory.mktemp("pair"), each=2) as fleet:
+    with running(tmp_path_factory.mktemp("pair"), each=2, env=CLUSTER) as fleet:
         yield fleet
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """One of each role: what dies is missed until it is started again."""
-    with running(tmp_path_factory.mktemp("single")) as fleet:
+    with running(
+        tmp_path_factory.mktemp("single"), env={"WEIR_SLOTS": str(SLOTS), **CLUSTER}
+    ) as fleet:
         yield fleet
 
 

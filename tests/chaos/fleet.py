@@ -8,16 +8,20 @@ import asyncio
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from shared.bus.keys import open_store
+from tests.chaos.cluster import Cluster
 from tests.servers import ClickHouse, Nats, Role, free_port
 from tests.stack import eventually, vendors_at
 
 MIB = 1024 * 1024
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Fleet:
@@ -26,7 +30,8 @@ class Fleet:
     def __init__(self, folder: Path, env: dict[str, str]) -> None:
         self.folder = folder
         self.env = env
-        self.nats = Nats(folder / "nats")
+        clustered = env.get("WEIR_REPLICAS", "1") != "1"
+        self.nats = Cluster(folder / "nats") if clustered else Nats(folder / "nats")
         self.clickhouse = ClickHouse(folder / "clickhouse")
         self.simulator = Role(["simulate", "--port", "0", "--record", "0"], folder / "simulator")
         self.audits: list[Role] = []
@@ -56,7 +61,7 @@ class Fleet:
             **{
                 "NATS_URL": self.nats_url,
                 "CLICKHOUSE_URL": self.clickhouse.url,
-                **vendors_at(self.simulator.info["url"]),
+                **vendors_at(self.simulator.info["url"].removesuffix("/v1")),
                 **self.env,
                 **env,
             },
@@ -95,9 +100,7 @@ class Fleet:
 
     def monitoring(self, path: str) -> Any:
         """What the NATS server tells about itself."""
-        (ports,) = self.nats.folder.glob("*.ports")
-        base = json.loads(ports.read_bytes())["monitoring"][0]
-        with urllib.request.urlopen(f"{base}/{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.nats.monitoring_url}/{path}", timeout=10) as answer:
             return json.load(answer)
 
     def new_key(self) -> str:
@@ -152,12 +155,11 @@ class Fleet:
 
 @contextmanager
 def running(
-    folder: Path, *, each: int = 1, nats: Nats | None = None, **env: str
-) -> Iterator[Fleet]:
+    folder: Path, *, each: int = 1, max_payload: int | None = None, env: Mapping[str, str] = NOTHING
+) -> Generator[Fleet]:
     """A whole fleet, with `each` of every role that can stand beside another."""
-    fleet = Fleet(folder, env)
-    if nats is not None:
-        fleet.nats = nats
+    fleet = Fleet(folder, dict(env))
+    fleet.nats.max_payload = max_payload
     with ExitStack() as stack:
         fleet.nats.start()
         stack.callback(fleet.nats.stop)

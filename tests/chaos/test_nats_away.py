@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from tests.chaos.clients import PAIRS, Answer, Verdict, call, expected_text, many, tally
-from tests.chaos.conftest import TABLE
+from tests.chaos.conftest import CLUSTER, TABLE
 from tests.chaos.fleet import Fleet
 from tests.stack import eventually
+
+pytestmark = pytest.mark.skipif(bool(CLUSTER), reason="a cluster is not away with one server")
 
 CHUNKS, PACE = 60, 50  # 3 s of content
 SOON = 1.0

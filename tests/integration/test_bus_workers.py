@@ -2,7 +2,7 @@
 piece of work, whatever it does, ends a subscription."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from time import monotonic
 
@@ -36,7 +36,7 @@ class Desk:
 
 
 @asynccontextmanager
-async def open_desk(url: str, subject: str, run: Body, slots: int = 512) -> AsyncIterator[Desk]:
+async def open_desk(url: str, subject: str, run: Body, slots: int = 512) -> AsyncGenerator[Desk]:
     desk = Desk(url, subject, run, slots)
     await desk.worker.connect()
     await desk.worker.start()
@@ -48,7 +48,7 @@ async def open_desk(url: str, subject: str, run: Body, slots: int = 512) -> Asyn
 
 
 @asynccontextmanager
-async def open_bus(url: str) -> AsyncIterator[Bus]:
+async def open_bus(url: str) -> AsyncGenerator[Bus]:
     bus = Bus("asker")
     await bus.connect(url)
     try:
