@@ -23,7 +23,7 @@ up: $(RUN)
 	@exec $(BIN)/python -m services up $(ARGS)
 
 test: $(DEV)
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 # First against one NATS server, then the shorter ones against three of which one is killed.
 chaos: $(DEV)

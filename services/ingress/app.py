@@ -21,6 +21,7 @@ from services.ingress.refusal import refuse, speaks_anthropic
 from services.ingress.resume import Resume, listen
 from shared.bus import topology
 from shared.bus.bus import Bus
+from shared.bus.replay import ReplayKeeper
 from shared.canonical.events import Failed
 from shared.canonical.failures import FailureClass
 from shared.clock import new_call_id
@@ -154,7 +155,8 @@ async def serve(settings: Settings, ready: Callable[[dict[str, str]], None]) -> 
     js = bus.nc.jetstream()
     await topology.declare(js, settings.replicas)
     keys = KeyMirror(js)
-    bus.on_reconnected.append(keys.read_afresh)
+    replays = ReplayKeeper(js, settings.replicas)
+    bus.on_reconnected += (keys.read_afresh, replays.restore)
     await keys.start()
     running = Running()
     await listen(bus, running)
@@ -179,6 +181,7 @@ async def serve(settings: Settings, ready: Callable[[dict[str, str]], None]) -> 
     await _finish(serving, stop, running, settings.timeouts.drain)
     running.stop()
     await keys.stop()
+    replays.stop()
     await bus.close()
 
 

@@ -4,6 +4,7 @@ They lie in a JetStream stream in memory, bounded in bytes and time; a reader no
 that is missing. Nothing here knows HTTP.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("weir.bus")
+
+RESTORE_AFTER = 0.5
 
 
 class Logged(Struct, frozen=True, kw_only=True, array_like=True):
@@ -42,6 +45,35 @@ _decode = msgspec.msgpack.Decoder(Logged).decode
 
 class ReplayMissingError(Exception):
     """There is no such stream, or a part of it is no longer kept."""
+
+
+class ReplayKeeper:
+    """The log lies in the server's memory: a server that was started again has none, until
+    somebody declares it."""
+
+    def __init__(self, js: "JetStreamContext", replicas: int) -> None:
+        self._js = js
+        self._replicas = replicas
+        self._restoring: asyncio.Task[None] | None = None
+
+    def restore(self) -> None:
+        """Called after each reconnect."""
+        if self._restoring is None or self._restoring.done():
+            self._restoring = asyncio.create_task(self._restore())  # noqa: TID251 - kept
+
+    def stop(self) -> None:
+        if self._restoring is not None:
+            self._restoring.cancel()
+
+    async def _restore(self) -> None:
+        while True:
+            try:
+                await topology.declare(self._js, self._replicas)
+            except (nats.errors.Error, TimeoutError) as error:
+                log.debug("the log of streams is not yet there: %s", type(error).__name__)
+                await asyncio.sleep(RESTORE_AFTER)
+            else:
+                return
 
 
 class ReplayLog:

@@ -229,7 +229,8 @@ class ReplyReceiver:
         if frame.kind is Kind.PING and self._granted:
             await self._grant()
         if frame.seq >= self._expected:
-            await self.ask_again()
+            # What was asked for a moment ago, after a reconnect, nobody may have heard yet.
+            await self.ask_again(at_once=frame.kind is Kind.PING)
 
     async def _grant(self) -> None:
         self._granted = self._consumed

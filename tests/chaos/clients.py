@@ -210,9 +210,11 @@ async def call(
     bound: float = BOUND,
     prompt: str = "hi",
     headers: dict[str, str] | None = None,
+    answer: Answer | None = None,
 ) -> Answer:
-    """Makes one call and waits for its end, or for `bound` seconds of silence."""
-    answer = Answer(path)
+    """Makes one call and waits for its end, or for `bound` seconds of silence. `answer` can be
+    watched meanwhile."""
+    answer = answer or Answer(path)
     body = body_of(path, model, stream=stream, prompt=prompt)
     try:
         async with calling(url, request_bytes(url, path, key, body, headers), answer) as caller:

@@ -30,6 +30,14 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield fleet
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Who shares a fleet runs in one worker, where there are several."""
+    for item in items:
+        for fleet in ("pair", "single", "impatient"):
+            if fleet in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(fleet))
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """What tests have said by `record_property(TABLE, line)`."""
     lines = [

@@ -90,8 +90,11 @@ class Fleet:
 
     def status(self, path: str, number: int = 0) -> int:
         """Of a GET at an ingress; 0 where nothing answers."""
+        asked = urllib.request.Request(
+            f"{self.urls[number]}{path}", headers={"x-api-key": self.key}
+        )
         try:
-            with urllib.request.urlopen(f"{self.urls[number]}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(asked, timeout=5) as answer:
                 return answer.status
         except urllib.error.HTTPError as error:
             return error.code

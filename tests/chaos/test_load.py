@@ -40,8 +40,16 @@ def watch_lags(
 def test_no_loop_lags_with_100_streams_and_large_bodies(
     single: Fleet, record_property: Callable[[str, object], None]
 ) -> None:
-    """The 99th percentile: the machine's cores are shared with all that is measured here."""
-    for name, values in watch_lags(single, 4, record_property).items():
+    """The median alone, for other tests have the machine's cores too."""
+    for name, values in watch_lags(single, 3, record_property).items():
+        assert values[len(values) // 2] < LAG, name
+
+
+@pytest.mark.chaos
+def test_no_loop_lags_at_all_where_nothing_else_runs(
+    single: Fleet, record_property: Callable[[str, object], None]
+) -> None:
+    for name, values in watch_lags(single, 20, record_property).items():
         assert values[len(values) * 99 // 100] < LAG, name
 
 

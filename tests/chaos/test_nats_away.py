@@ -18,27 +18,34 @@ SOON = 1.0
 """What is answered without the bus is answered within this many seconds."""
 
 
-def streams(fleet: Fleet, chunks: int = CHUNKS) -> Callable[[int], Awaitable[Answer]]:
-    async def one(number: int) -> Answer:
-        path, vendor = PAIRS[number % len(PAIRS)]
-        url = fleet.urls[number % len(fleet.urls)]
-        return await call(url, fleet.key, path, f"{vendor}/sim:chunks={chunks},pace={PACE}")
+def one_of(fleet: Fleet, number: int, answer: Answer, chunks: int) -> Awaitable[Answer]:
+    vendor = PAIRS[number % len(PAIRS)][1]
+    url = fleet.urls[number % len(fleet.urls)]
+    model = f"{vendor}/sim:chunks={chunks},pace={PACE}"
+    return call(url, fleet.key, answer.path, model, answer=answer)
 
-    return one
+
+def fresh(count: int) -> list[Answer]:
+    return [Answer(PAIRS[number % len(PAIRS)][0]) for number in range(count)]
 
 
 def test_nats_away_for_two_seconds_harms_no_stream(
     single: Fleet, record_property: Callable[[str, object], None]
 ) -> None:
-    async def away() -> list[Answer]:
-        running = asyncio.create_task(many(100, streams(single), over=0.2))
-        await asyncio.sleep(1.2)
+    answers = fresh(100)
+
+    async def away() -> None:
+        running = asyncio.gather(
+            *(one_of(single, number, answer, CHUNKS) for number, answer in enumerate(answers))
+        )
+        while not all(answer.first_byte for answer in answers):
+            await asyncio.sleep(0.01)
         single.nats.kill()
         await asyncio.sleep(2)
         single.nats.start()
-        return await running
+        await running
 
-    answers = asyncio.run(away())
+    asyncio.run(away())
     counted = tally(answers, expected_text(CHUNKS))
     longest = max(answer.took for answer in answers)
     record_property(TABLE, f"NATS away 2 s: {dict(counted)}, longest {longest:.1f} s")
@@ -76,15 +83,16 @@ def away_and_back(fleet: Fleet, seconds: float) -> Answer:
     eventually(lambda: fleet.status("/readyz") == 200, 10)
     eventually(lambda: asyncio.run(one()).finished(), 10)
     assert time.monotonic() - back < 10
-    after = asyncio.run(many(20, streams(fleet, 5)))
+    after = fresh(20)
+    asyncio.run(many(20, lambda number: one_of(fleet, number, after[number], 5)))
     assert tally(after, expected_text(5)) == {Verdict.UNHARMED: 20}
     fleet.await_rows([answer.call_id for answer in [long, *after]])
     assert fleet.outcomes([answer.call_id for answer in refused]) == {}
     return long
 
 
-def test_after_eight_seconds_without_nats_everything_resumes(single: Fleet) -> None:
-    long = away_and_back(single, 8)
+def test_after_some_seconds_without_nats_everything_resumes(single: Fleet) -> None:
+    long = away_and_back(single, 4)
     assert long.verdict(expected_text(CHUNKS)) is Verdict.UNHARMED
 
 
@@ -92,3 +100,21 @@ def test_after_eight_seconds_without_nats_everything_resumes(single: Fleet) -> N
 def test_after_a_minute_without_nats_everything_resumes(single: Fleet) -> None:
     long = away_and_back(single, 60)
     assert long.verdict(expected_text(CHUNKS)) in (Verdict.UNHARMED, Verdict.ERROR), long.body
+
+
+def test_streams_can_be_resumed_after_the_server_came_back(single: Fleet) -> None:
+    """Their events lie in the server's memory: what was there is gone, what comes is kept."""
+
+    async def one() -> Answer:
+        model = "anthropic/sim:chunks=3"
+        resumable = {"x-weir-resumable": "true"}
+        return await call(single.urls[0], single.key, "/v1/messages", model, headers=resumable)
+
+    def resumed() -> bool:
+        answer = asyncio.run(one())
+        return answer.finished() and single.status(f"/v1/streams/{answer.call_id}") == 200
+
+    assert resumed()
+    single.nats.kill()
+    single.nats.start()
+    eventually(resumed, 10)
