@@ -81,13 +81,15 @@ class Plan:
             }
         await start(self._role("audit"))
         await _together(start(self._role("provider")), start(self._role("pipeline")))
+        # Before ingress: it has read every key by the time that it is ready.
+        key = await ensure_first_key(nats["url"], self._data.path)
         ingress = await start(self._role("ingress", "--host", self._host, port=self._port))
-        return await self._summary(ingress, nats, clickhouse)
+        return self._summary(key, ingress, nats, clickhouse)
 
-    async def _summary(self, ingress: Info, nats: Info, clickhouse: Info) -> Summary:
+    def _summary(self, key: str, ingress: Info, nats: Info, clickhouse: Info) -> Summary:
         return Summary(
             url=ingress["url"].replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:"),
-            key=await ensure_first_key(nats["url"], self._data.path),
+            key=key,
             model=Settings.from_env(self._env).default_model or "",
             nats_url=nats["url"],
             clickhouse_url=clickhouse["url"],

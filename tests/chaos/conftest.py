@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.chaos.fleet import Fleet, running
 
+FOLDER = Path(__file__).parent
 TABLE = "chaos"
 SLOTS = 256
 CLUSTER = {"WEIR_REPLICAS": "3"} if os.environ.get("WEIR_CHAOS_CLUSTER") else {}
@@ -30,9 +32,13 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield fleet
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Who shares a fleet runs in one worker, where there are several."""
+    """They measure times and memory, so they have the machine to themselves: `make chaos`. Who
+    shares a fleet runs in one worker, where there are several."""
     for item in items:
+        if FOLDER in item.path.parents:
+            item.add_marker(pytest.mark.chaos)
         for fleet in ("pair", "single", "impatient"):
             if fleet in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.xdist_group(fleet))
